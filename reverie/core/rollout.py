@@ -1,0 +1,116 @@
+"""What follows from the interface for every world model: encode, filter, imagine, rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from reverie.core import tree
+from reverie.core.model import Obs, Sequential, Transition, WorldModel
+
+
+class Rollout(NamedTuple):
+    """An imagined future of H steps, time-major."""
+
+    states: Any
+    """s_1 .. s_H, every leaf `[H, B, ...]`."""
+    actions: Tensor
+    """`[H, B, n, A]`, `actions[k]` leads to `states[k]`."""
+    transition: Transition[Any]
+    """Heads `[H, B]`; its state is `states`."""
+
+
+def draw(model: WorldModel[Any, Any], steps: int, batch: int, generator: Generator | None) -> Any:
+    """Noise for `steps` calls at once, every leaf `[steps, B, ...]`."""
+    return tree.unflatten(model.noise(steps * batch, generator), steps, batch)
+
+
+def encode(
+    model: WorldModel[Any, Any],
+    obs: Obs,
+    context: Obs | None = None,
+    generator: Generator | None = None,
+) -> Any:
+    """The state after a first observation, without a past: `observe(initial, 0, obs, first)`."""
+    some = next(iter(obs.values()))
+    batch = some.shape[0]
+    action = torch.zeros(batch, model.spec.chunk, *model.spec.action.shape, device=some.device)
+    first = torch.ones(batch, dtype=torch.bool, device=some.device)
+    state = model.initial(batch, context)
+    return model.observe(state, action, obs, first, model.noise(batch, generator))
+
+
+def filter(
+    model: WorldModel[Any, Any], state: Any, action: Tensor, obs: Obs, first: Tensor, noise: Any
+) -> Any:
+    """States `[B, T, ...]` of recorded rows, from the state before them.
+
+    `action` `[B, T, n, A]`, `obs` and `first` `[B, T, ...]`, `noise` `[T, B, ...]`. A model with
+    `observe_all` is asked for the whole sequence at once.
+    """
+    if isinstance(model, Sequential):
+        return model.observe_all(state, action, obs, first, noise)
+    states = []
+    for t in range(first.shape[1]):
+        now = {name: value[:, t] for name, value in obs.items()}
+        state = model.observe(state, action[:, t], now, first[:, t], tree.select(noise, t))
+        states.append(state)
+    return tree.stack(states, 1)
+
+
+def imagine(
+    model: WorldModel[Any, Any],
+    state: Any,
+    act: Tensor | Callable[[Any, int], Tensor],
+    noise: Any,
+    steps: int | None = None,
+) -> Rollout:
+    """s_{k+1} = step(s_k, a_k) for H steps from `state`.
+
+    `act` is a plan `[H, B, n, A]`, or a function of (state, k) that returns `[B, n, A]`, which then
+    needs `steps`. `noise` is `[H, B, ...]` (see `draw`).
+    """
+    if isinstance(act, Tensor):
+        horizon = act.shape[0]
+    elif steps is None:
+        raise ValueError("imagine with a policy needs the number of steps; pass steps=H.")
+    else:
+        horizon = steps
+    transitions, actions = [], []
+    for k in range(horizon):
+        action = act[k] if isinstance(act, Tensor) else act(state, k)
+        transition = model.step(state, action, tree.select(noise, k))
+        state = transition.state
+        transitions.append(transition)
+        actions.append(action)
+    heads = [
+        None if column[0] is None else torch.stack(column)
+        for column in zip(*(t[1:] for t in transitions), strict=True)
+    ]
+    states = tree.stack([t.state for t in transitions])
+    return Rollout(states, torch.stack(actions), Transition(states, *heads))
+
+
+def rank(
+    model: WorldModel[Any, Any],
+    state: Any,
+    plans: Tensor,
+    objective: Callable[[Rollout], Tensor],
+    noise: Any,
+) -> Tensor:
+    """Score `[B, K]` of each plan `[B, K, H, n, A]` from each state `[B, ...]`; higher is better.
+
+    All plans of a state share its noise `[H, B, ...]` (common random numbers). `objective` maps a
+    rollout of `B * K` futures to `[B * K]`.
+    """
+    batch, candidates = plans.shape[:2]
+    futures = imagine(
+        model,
+        tree.repeat(state, candidates),
+        plans.flatten(0, 1).transpose(0, 1),
+        tree.map(lambda x: x.repeat_interleave(candidates, 1), noise),
+    )
+    return objective(futures).unflatten(0, (batch, candidates))
