@@ -113,4 +113,4 @@ def rank(
         plans.flatten(0, 1).transpose(0, 1),
         tree.map(lambda x: x.repeat_interleave(candidates, 1), noise),
     )
-    return objective(futures).unflatten(0, (batch, candidates))
+    return objective(futures).reshape(batch, candidates)

@@ -37,7 +37,9 @@ class Space:
         if self.dtype not in _DTYPES:
             raise ValueError(f"Space dtype {self.dtype!r} is unknown; choose one of {_DTYPES}.")
         if any(n < 1 for n in self.shape):
-            raise ValueError(f"Space shape {self.shape} has an empty axis; every axis must be >= 1.")
+            raise ValueError(
+                f"Space shape {self.shape} has an empty axis; every axis must be >= 1."
+            )
         for name, bound in (("low", self.low), ("high", self.high)):
             if isinstance(bound, tuple) and len(bound) != math.prod(self.shape):
                 raise ValueError(
