@@ -1,0 +1,1 @@
+"""Was it right, and does it know when it is not?"""

@@ -1,0 +1,211 @@
+"""What a policy earns, how sure that is, and how it compares with acting at random."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from reverie.core.model import Agent, Obs
+from reverie.core.spec import Bound, Space
+from reverie.eval.interval import RESAMPLES, bootstrap
+from reverie.eval.nulls import from_null, to_null
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Returns of n episodes: the sum of the reward of each, without discount."""
+
+    values: tuple[float, ...]
+    """One for each episode, in the order played."""
+    mean: float
+    std: float
+    """Over episodes, with n - 1 in the denominator; NaN for one episode."""
+    low: float
+    """Lower end of the 95 % interval of the mean; NaN for one episode."""
+    high: float
+    deterministic: bool
+    """Whether the policy acted by its mode; else its actions were sampled."""
+    seed: int
+    """Of the episodes: episode k is the same task start in every evaluation with this seed."""
+
+    @property
+    def n(self) -> int:
+        """Number of episodes."""
+        return len(self.values)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes the same (NaN as null)."""
+        result: dict[str, Any] = to_null(asdict(self) | {"n": self.n})
+        return result
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Returns:
+        """The inverse of `to_json`."""
+        return Returns(
+            values=tuple(value["values"]),
+            mean=value["mean"],
+            std=from_null(value["std"]),
+            low=from_null(value["low"]),
+            high=from_null(value["high"]),
+            deterministic=value["deterministic"],
+            seed=value["seed"],
+        )
+
+
+def summarise(values: Sequence[float], *, deterministic: bool = True, seed: int = 0) -> Returns:
+    """Mean, spread and bootstrap interval of the returns of played episodes."""
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or not found.size:
+        raise ValueError(f"Returns are one number for each episode played; got {values!r}.")
+    if not np.isfinite(found).all():
+        raise ValueError(f"Returns must be finite; got {values!r}. The environment is at fault.")
+    low, high = bootstrap(found, seed=seed)
+    return Returns(
+        values=tuple(found.tolist()),
+        mean=float(found.mean()),
+        std=float(found.std(ddof=1)) if found.size > 1 else math.nan,
+        low=float(low),
+        high=float(high),
+        deterministic=deterministic,
+        seed=seed,
+    )
+
+
+class Play(Protocol):
+    """Whoever steps environments: plays whole episodes and returns the return of each."""
+
+    def __call__(
+        self, agent: Agent, *, episodes: int, seed: int, deterministic: bool
+    ) -> Sequence[float]:
+        """Episode k starts from the same state whenever `seed` is the same."""
+        ...
+
+
+def evaluate(
+    play: Play, agent: Agent, *, episodes: int = 10, seed: int = 0, deterministic: bool = True
+) -> Returns:
+    """The return of an agent, acting by its mode unless asked otherwise."""
+    if episodes < 1:
+        raise ValueError(f"An evaluation plays at least 1 episode; got {episodes}.")
+    values = play(agent, episodes=episodes, seed=seed, deterministic=deterministic)
+    if len(values) != episodes:
+        raise ValueError(f"{episodes} episodes were asked for, but {len(values)} were played.")
+    return summarise(values, deterministic=deterministic, seed=seed)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A policy against a baseline, usually random actions, each with its own episodes."""
+
+    policy: Returns
+    baseline: Returns
+    difference: float
+    """Mean of the policy less mean of the baseline."""
+    difference_low: float
+    difference_high: float
+    ratio: float
+    """Mean of the policy over mean of the baseline; NaN where the baseline's mean is not
+    positive, because then the ratio says nothing."""
+    ratio_low: float
+    ratio_high: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which `from_json` makes the same (NaN as null)."""
+        numbers = {name: to_null(getattr(self, name)) for name in _NUMBERS}
+        return {"policy": self.policy.to_json(), "baseline": self.baseline.to_json(), **numbers}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Comparison:
+        """The inverse of `to_json`."""
+        policy, baseline = (Returns.from_json(value[name]) for name in ("policy", "baseline"))
+        return Comparison(policy, baseline, **{name: from_null(value[name]) for name in _NUMBERS})
+
+
+_NUMBERS = tuple(f.name for f in fields(Comparison) if f.name not in ("policy", "baseline"))
+
+
+def compare(policy: Returns, baseline: Returns, *, seed: int = 0) -> Comparison:
+    """Difference and ratio of two mean returns, with 95 % bootstrap intervals."""
+    rng = np.random.default_rng(seed)
+    ours, theirs = (_resampled(r, rng) for r in (policy, baseline))
+    nan = math.nan
+    several = policy.n > 1 and baseline.n > 1
+    gap = np.quantile(ours - theirs, [0.025, 0.975]) if several else (nan, nan)
+    ends = (nan, nan)
+    if several and (theirs > 0).all():
+        ends = np.quantile(ours / theirs, [0.025, 0.975])
+    return Comparison(
+        policy=policy,
+        baseline=baseline,
+        difference=policy.mean - baseline.mean,
+        difference_low=float(gap[0]),
+        difference_high=float(gap[1]),
+        ratio=policy.mean / baseline.mean if baseline.mean > 0 else nan,
+        ratio_low=float(ends[0]),
+        ratio_high=float(ends[1]),
+    )
+
+
+def _resampled(returns: Returns, rng: np.random.Generator) -> np.ndarray:
+    """Means of episodes drawn with replacement, spread by `sqrt(n / (n - 1))` around the mean, so
+    that a few episodes do not seem surer than they are."""
+    values = np.asarray(returns.values)
+    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(1)
+    spread = math.sqrt(len(values) / max(len(values) - 1, 1))
+    return np.asarray(returns.mean + (means - returns.mean) * spread)
+
+
+class RandomAgent:
+    """Uniform random actions within the bounds of the action space; the floor of every table.
+
+    With a generator the actions are drawn from it. Without one they come from the agent's own
+    seed: the memory counts the actions of each row, and action k of row b is a function of
+    (seed, b, k), so that also a deterministic evaluation acts at random, and repeatably. The
+    count goes on over episode ends, else every episode would repeat the same actions.
+    """
+
+    def __init__(self, action: Space, seed: int = 0) -> None:
+        self.action = action
+        self.seed = seed
+        self.low, self.high = (
+            torch.as_tensor(_bound(bound, action.size)).reshape(action.shape)
+            for bound in (action.low, action.high)
+        )
+        if not action.discrete and not bool((self.low.isfinite() & self.high.isfinite()).all()):
+            raise ValueError(
+                f"Random actions need finite bounds; the action space has {action.low} to "
+                f"{action.high}. Scale the actions, usually to -1..1."
+            )
+
+    def begin(self, batch: int) -> Tensor:
+        """`[B, 2]`: the row, and how many actions were chosen in it."""
+        return torch.stack([torch.arange(batch), torch.zeros(batch, dtype=torch.int64)], 1)
+
+    def act(
+        self, memory: Tensor, obs: Obs, first: Tensor, generator: Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A random action `[B, A]` for each row, whatever was sensed."""
+        size = (len(memory), *self.action.shape)
+        if generator is not None:
+            uniform = torch.rand(size, generator=generator)
+        else:
+            draws = [_uniform((self.seed, *row), self.action.size) for row in memory.tolist()]
+            uniform = torch.from_numpy(np.stack(draws)).reshape(size)
+        memory = torch.stack([memory[:, 0], memory[:, 1] + 1], 1)
+        if self.action.discrete:
+            return torch.nn.functional.one_hot(uniform.argmax(1), size[1]).float(), memory
+        return self.low + uniform * (self.high - self.low), memory
+
+
+def _bound(bound: Bound, size: int) -> np.ndarray:
+    return np.broadcast_to(np.asarray(bound, np.float32), (size,)).copy()
+
+
+def _uniform(key: tuple[int, ...], size: int) -> np.ndarray:
+    return np.random.default_rng(key).random(size, dtype=np.float32)
