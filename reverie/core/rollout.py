@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -67,11 +67,13 @@ def imagine(
     act: Tensor | Callable[[Any, int], Tensor],
     noise: Any,
     steps: int | None = None,
+    keep: Literal["all", "last"] = "all",
 ) -> Rollout:
     """s_{k+1} = step(s_k, a_k) for H steps from `state`.
 
     `act` is a plan `[H, B, n, A]`, or a function of (state, k) that returns `[B, n, A]`, which then
-    needs `steps`. `noise` is `[H, B, ...]` (see `draw`).
+    needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` the rollout's states are
+    s_H alone, `[1, B, ...]`: long futures of many candidates need not be held at once.
     """
     if isinstance(act, Tensor):
         horizon = act.shape[0]
@@ -84,13 +86,13 @@ def imagine(
         action = act[k] if isinstance(act, Tensor) else act(state, k)
         transition = model.step(state, action, tree.select(noise, k))
         state = transition.state
-        transitions.append(transition)
+        transitions.append(transition if keep == "all" else transition._replace(state=()))
         actions.append(action)
     heads = [
         None if column[0] is None else torch.stack(column)
         for column in zip(*(t[1:] for t in transitions), strict=True)
     ]
-    states = tree.stack([t.state for t in transitions])
+    states = tree.stack([t.state for t in transitions] if keep == "all" else [state])
     return Rollout(states, torch.stack(actions), Transition(states, *heads))
 
 

@@ -20,6 +20,11 @@ def leaves(tree: Any) -> list[Tensor]:
     return list(pytree.tree_leaves(tree))
 
 
+def clone(tree: Any) -> Any:
+    """The same values in memory of their own; leaves that are no tensors stay as they are."""
+    return pytree.tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, tree)
+
+
 def stack(trees: Sequence[Any], dim: int = 0) -> Any:
     """One tree whose leaves are the stacked leaves of equal trees."""
     if not trees:
@@ -79,3 +84,29 @@ def batch_size(tree: Any) -> int:
     if len(sizes) != 1:
         raise ValueError(f"The leaves of a state need one batch size; found {sorted(sizes)}.")
     return int(sizes.pop())
+
+
+def named(tree: Any) -> dict[str, Tensor]:
+    """The leaves by their path in the tree (`"deter"`, `"cache.0"`), for files and replay."""
+    paths, _ = pytree.tree_flatten_with_path(tree)
+    return {".".join(_label(key) for key in path): leaf for path, leaf in paths}
+
+
+def from_named(values: dict[str, Tensor], like: Any) -> Any:
+    """The tree of the structure of `like` with leaves from `values`; inverse of `named`.
+
+    Raises:
+        KeyError: a leaf of `like` is not among the values.
+    """
+    names = list(named(like))
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise KeyError(f"A state needs the leaves {names}; {missing} are missing.")
+    return pytree.tree_unflatten([values[name] for name in names], pytree.tree_structure(like))
+
+
+def _label(key: Any) -> str:
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)

@@ -1,0 +1,1 @@
+"""Tensor functions that families and policies share: layers with parameters, but without time."""

@@ -1,0 +1,62 @@
+"""Learning a model and a policy inside it from the same rows, in one update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from reverie.core import rollout, tree
+from reverie.core.model import Batch
+from reverie.imagine.actor_critic import ActorCritic, ActorCriticConfig
+from reverie.imagine.agent import Memory, PolicyAgent
+from reverie.learn.learner import Update
+
+
+class ImaginationLearner(nn.Module):
+    """A `Learner`: any trainable, featured world model, and an actor-critic that imagines in it."""
+
+    def __init__(self, model: nn.Module, config: ActorCriticConfig) -> None:
+        """`model` is a world model with `loss` and `features`.
+
+        Raises:
+            ValueError: the model does not predict rewards.
+        """
+        super().__init__()
+        self.model: Any = model
+        self.model.spec.require("reward")
+        self.actor_critic = ActorCritic(self.model.feature_size, self.model.spec.action, config)
+
+    @property
+    def agent(self) -> PolicyAgent:
+        """The policy, with the current weights."""
+        return PolicyAgent(self.model, self.actor_critic.policy)
+
+    def update(self, batch: Batch, state: Any, generator: Generator) -> Update:
+        """Losses of the model on `batch`, and of the actor-critic imagined from its states.
+
+        `state` `[B, ...]` by leaf name is the latent of the row before the first; `()` starts
+        from the model's initial state.
+        """
+        rows, steps = batch.first.shape
+        blank = self.model.initial(rows)
+        before = tree.from_named(dict(state), blank) if state else blank
+        noise = rollout.draw(self.model, steps, rows, generator)
+        fitted = self.model.loss(batch, before, noise)
+        losses, metrics = self.actor_critic.losses(self.model, fitted.states, batch, generator)
+        return Update(
+            losses={**fitted.losses, **losses},
+            scales={**self.model.scales, **self.actor_critic.scales},
+            latents=tree.named(tree.detach(fitted.states)),
+            metrics=metrics,
+        )
+
+    def after_update(self) -> None:
+        """The slow critic follows."""
+        self.actor_critic.after_update()
+
+    def latent(self, memory: Memory) -> dict[str, Tensor]:
+        """The model's state by leaf name, `[B, ...]`."""
+        with torch.no_grad():
+            return tree.named(memory.state)

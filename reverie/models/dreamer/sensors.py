@@ -1,0 +1,141 @@
+"""What the model senses: every observation to one embedding, and every one predicted back.
+
+Legend: `N` rows, `E` embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from reverie.core.model import Obs
+from reverie.core.returns import symexp, symlog
+from reverie.core.spec import Space
+from reverie.models.dreamer.config import DreamerConfig
+from reverie.nn.convolution import ImageDecoder, ImageEncoder
+from reverie.nn.layers import MLP, Dense, linear
+
+
+def unit_image(image: Tensor, dtype: torch.dtype) -> Tensor:
+    """An image as floats in 0..1, from bytes or from such floats."""
+    return image.to(dtype) / 255 if image.dtype == torch.uint8 else image.to(dtype)
+
+
+def present(obs: Obs, name: str, value: Tensor) -> Tensor | None:
+    """1 where the sensor was there, 0 where not, shaped to multiply `value`; None if always."""
+    mask = obs.get(f"{name}.present")
+    if mask is None:
+        return None
+    return mask.to(value.dtype).reshape(*mask.shape, *[1] * (value.ndim - mask.ndim))
+
+
+class Encoder(nn.Module):
+    """All sensors `[N, ...]` to one embedding `[N, E]`; a missing sensor reads as zero.
+
+    Vectors are squashed by symlog, joined and passed through an MLP; each camera has its own
+    convolutional encoder.
+    """
+
+    def __init__(self, spaces: Mapping[str, Space], config: DreamerConfig) -> None:
+        super().__init__()
+        self.spaces = dict(spaces)
+        self.vectors = [name for name, space in spaces.items() if not space.is_image]
+        self.images = [name for name, space in spaces.items() if space.is_image]
+        width = sum(spaces[name].size for name in self.vectors)
+        widths = [width, *[config.units] * config.layers]
+        pairs = zip(widths, widths[1:], strict=False)
+        self.dense = nn.Sequential(*(Dense(i, o) for i, o in pairs)) if self.vectors else None
+        self.cameras = nn.ModuleDict(
+            {name: ImageEncoder(spaces[name].shape, config.depth) for name in self.images}
+        )
+        self.size = (config.units if self.vectors else 0) + sum(
+            camera.size for camera in self.cameras.values()
+        )
+
+    def forward(self, obs: Obs) -> Tensor:
+        parts = []
+        if self.dense is not None:
+            parts.append(self.dense(torch.cat([self._vector(obs, n) for n in self.vectors], -1)))
+        for name, camera in self.cameras.items():
+            x = camera(unit_image(obs[name], camera.gains[0].dtype))
+            mask = present(obs, name, x)
+            parts.append(x if mask is None else x * mask)
+        return torch.cat(parts, -1)
+
+    def _vector(self, obs: Obs, name: str) -> Tensor:
+        assert self.dense is not None
+        x = obs[name].to(self.dense[0].gain.dtype)
+        mask = present(obs, name, x)
+        if mask is not None:
+            x = torch.where(mask.bool(), x, 0.0)
+        x = x if self.spaces[name].discrete else symlog(x)
+        return x.flatten(1)
+
+
+class Decoder(nn.Module):
+    """The state to every sensor's prediction: raw outputs per sensor, `[N, ...]`.
+
+    A vector's raw output is in symlog space, a one-hot's are logits, an image's are floats in 0..1.
+    """
+
+    def __init__(
+        self, spaces: Mapping[str, Space], deter: int, latent: int, config: DreamerConfig
+    ) -> None:
+        super().__init__()
+        self.spaces = dict(spaces)
+        vectors = {name: space for name, space in spaces.items() if not space.is_image}
+        widths = [deter + latent, *[config.units] * config.layers]
+        pairs = zip(widths, widths[1:], strict=False)
+        self.dense = nn.Sequential(*(Dense(i, o) for i, o in pairs)) if vectors else None
+        self.outputs = nn.ModuleDict(
+            {name: linear(config.units, space.size) for name, space in vectors.items()}
+        )
+        self.cameras = nn.ModuleDict(
+            {
+                name: ImageDecoder(
+                    space.shape, deter, latent, config.units, config.depth, config.cell.blocks
+                )
+                for name, space in spaces.items()
+                if space.is_image
+            }
+        )
+
+    def forward(self, deter: Tensor, stoch: Tensor) -> dict[str, Tensor]:
+        raw: dict[str, Tensor] = {}
+        if self.dense is not None:
+            x = self.dense(torch.cat([deter, stoch], -1))
+            for name, output in self.outputs.items():
+                raw[name] = output(x).unflatten(-1, self.spaces[name].shape)
+        for name, camera in self.cameras.items():
+            raw[name] = camera(deter, stoch)
+        return raw
+
+    def mean(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The predicted observation: vectors in their unit, one-hots as probabilities."""
+        return {name: self._mean(name, value) for name, value in raw.items()}
+
+    def _mean(self, name: str, raw: Tensor) -> Tensor:
+        if self.spaces[name].is_image:
+            return raw
+        return raw.softmax(-1) if self.spaces[name].discrete else symexp(raw)
+
+    def losses(self, raw: Mapping[str, Tensor], obs: Obs) -> dict[str, Tensor]:
+        """Each sensor's loss `[N]`, zero where the sensor was missing.
+
+        Images: sum over pixels of the squared error in 0..1. Vectors: sum of squared errors in
+        symlog space. One-hots: cross-entropy.
+        """
+        return {name: self._loss(name, value, obs) for name, value in raw.items()}
+
+    def _loss(self, name: str, raw: Tensor, obs: Obs) -> Tensor:
+        space, target = self.spaces[name], obs[name]
+        if space.discrete:
+            loss = -(target.to(raw.dtype) * F.log_softmax(raw, -1)).sum(-1)
+        else:
+            goal = unit_image(target, raw.dtype) if space.is_image else symlog(target.to(raw.dtype))
+            loss = (raw - goal).square().flatten(1).sum(-1)
+        mask = present(obs, name, loss)
+        return loss if mask is None else torch.where(mask.bool(), loss, 0.0)

@@ -1,0 +1,133 @@
+"""Linear layers as DreamerV3 uses them: truncated-normal initialisation, RMS norm and SiLU."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-4
+
+
+def fill_truncated_normal(weight: Tensor, fan_in: int, scale: float = 1.0) -> None:
+    """Fill with N(0, 1 / fan_in) cut at two deviations, times `scale`.
+
+    1.1368 restores the variance that the cut takes away. `scale=0` gives zeros.
+    """
+    deviation = 1.1368 * math.sqrt(1 / fan_in)
+    with torch.no_grad():
+        nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0).mul_(deviation * scale)
+
+
+def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
+    """`x W^T + b`, `[..., inputs] -> [..., outputs]`; b starts at zero."""
+    layer = nn.Linear(inputs, outputs)
+    fill_truncated_normal(layer.weight, inputs, scale)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class NormSilu(torch.autograd.Function):
+    """silu(g x / rms(x)), with rms(x) = sqrt(mean_i x_i^2 + eps), over the last axis.
+
+    Written by hand because the parts one by one keep six intermediate tensors for the backward
+    pass; this keeps the input and one number per row.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, gain: Tensor) -> Tensor:
+        inverse = inverse_rms(x)
+        ctx.save_for_backward(x, gain, inverse)
+        return F.silu((x * inverse).mul_(gain), inplace=True)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        x, gain, inverse = ctx.saved_tensors  # type: ignore[attr-defined]
+        unit = x * inverse
+        grad = silu_backward(grad, unit * gain)
+        grad_gain = (grad * unit).flatten(0, -2).sum(0)
+        return unit_backward(grad.mul_(gain), unit, inverse), grad_gain
+
+
+def inverse_rms(x: Tensor) -> Tensor:
+    """1 / sqrt(mean_i x_i^2 + eps), `[..., 1]`."""
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(
+        EPS
+    ).rsqrt_()
+
+
+def silu_backward(grad: Tensor, x: Tensor) -> Tensor:
+    """The gradient of silu at `x`: grad * s (1 + x (1 - s)) with s = sigmoid(x)."""
+    return torch.ops.aten.silu_backward(grad, x)  # type: ignore[no-any-return]
+
+
+def unit_backward(grad: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
+    """The gradient of u = x / rms(x): (grad - u mean(grad u)) / rms(x)."""
+    slope = torch.linalg.vecdot(grad, unit).unsqueeze(-1).div_(grad.shape[-1])
+    return torch.addcmul(grad, unit, slope, value=-1).mul_(inverse)
+
+
+def norm_silu(x: Tensor, gain: Tensor) -> Tensor:
+    """silu(g x / rms(x)) over the last axis, `[..., D] -> [..., D]`; gain `[D]`."""
+    if not torch.is_grad_enabled():
+        return F.silu((x * inverse_rms(x)).mul_(gain), inplace=True)
+    return NormSilu.apply(x, gain)  # type: ignore[no-any-return]
+
+
+class Dense(nn.Module):
+    """silu(norm(x W^T + b)), `[..., inputs] -> [..., outputs]`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = linear(inputs, outputs)
+        self.gain = nn.Parameter(torch.ones(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_silu(self.linear(x), self.gain)
+
+
+class MLP(nn.Module):
+    """`layers` times Dense, then a linear output with its initial weights times `scale`."""
+
+    def __init__(
+        self, inputs: int, outputs: int, units: int, layers: int, scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *[units] * layers]
+        self.hidden = nn.Sequential(*(Dense(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.output = linear(widths[-1], outputs, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.hidden(x))
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose weight is block-diagonal: block g of the input feeds block g alone.
+
+    `[..., inputs] -> [..., outputs]` with weight `[G, inputs / G, outputs / G]`. The initial
+    deviation follows the whole input width, as in the reference implementation of DreamerV3.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, fan_in: int | None = None
+    ) -> None:
+        super().__init__()
+        if inputs % blocks or outputs % blocks:
+            raise ValueError(
+                f"A block-linear layer of {blocks} blocks needs widths that {blocks} divides; "
+                f"got {inputs} and {outputs}."
+            )
+        self.weight = nn.Parameter(torch.empty(blocks, inputs // blocks, outputs // blocks))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        fill_truncated_normal(self.weight, fan_in or inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = self.weight.shape[0]
+        groups = x.reshape(-1, blocks, x.shape[-1] // blocks).transpose(0, 1)
+        out = torch.bmm(groups, self.weight).transpose(0, 1)
+        return out.reshape(*x.shape[:-1], -1) + self.bias
