@@ -1,0 +1,1 @@
+"""How is anything fitted? The loop, the optimiser, checkpoints, the log, the device."""

@@ -1,0 +1,59 @@
+"""What the learn room fits: a module that turns a batch into named, unreduced losses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from torch import Generator, Tensor, nn
+
+from reverie.core.model import Agent, Batch
+
+
+class Update(NamedTuple):
+    """What one batch says about the weights; `Fitter` reduces it to one number and one step."""
+
+    losses: Mapping[str, Tensor]
+    """Named, unreduced, of any shape, with their gradient graph."""
+    scales: Mapping[str, float]
+    """The weight of each loss; exactly the names of `losses`."""
+    latents: Any = ()
+    """Tree `[B, T, ...]` to write back to the replay, or `()`."""
+    metrics: Mapping[str, Tensor] = {}
+    """Named scalars worth a curve."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """An `nn.Module` whose `state_dict` holds everything that fitting changes: weights, slow
+    copies, normalisers. Nothing hidden: a loaded `state_dict` continues bitwise."""
+
+    @property
+    def agent(self) -> Agent:
+        """Who acts, always with the current weights."""
+        ...
+
+    def update(self, batch: Batch, state: Any, generator: Generator) -> Update:
+        """Losses of a batch of rows, from the latents `[B, ...]` of the row before its first (`()`
+        where the learner stores none). All randomness comes from `generator`."""
+        ...
+
+    def after_update(self) -> None:
+        """Called when the weights have moved: slow copies follow here."""
+        ...
+
+    def latent(self, memory: Any) -> Any:
+        """What to store with a row from the agent's memory of it: a tree `[B, ...]`, or `()`."""
+        ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As in `nn.Module`."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """As in `nn.Module`."""
+        ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """As in `nn.Module`."""
+        ...

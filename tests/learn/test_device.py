@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+import torch
+
+from reverie.learn.device import Device, DeviceConfig, settle
+
+
+def test_a_missing_device_is_an_error_that_says_what_to_do():
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device=cpu"):
+            settle(DeviceConfig(device="cuda"))
+    with pytest.raises(ValueError, match="'tpu' is unknown"):
+        DeviceConfig(device="tpu")
+    with pytest.raises(ValueError, match="'float16' is unknown"):
+        DeviceConfig(precision="float16")
+    with pytest.raises(ValueError, match="threads"):
+        DeviceConfig(threads=-1)
+
+
+def test_what_is_put_is_aligned_whatever_its_address():
+    device = settle(DeviceConfig(device="cpu"))
+    block = np.arange(101, dtype=np.float32)
+    values = device.put({"a": block[1:], "b": torch.from_numpy(block)[3:90], "c": ()})
+    assert values["a"].data_ptr() % 64 == 0
+    assert values["b"].data_ptr() % 64 == 0
+    assert values["a"].tolist() == block[1:].tolist()
+    assert values["b"].tolist() == block[3:90].tolist()
+    assert values["c"] == ()
+
+
+def test_generators_repeat():
+    device = Device(torch.device("cpu"))
+    a, b = (torch.rand(3, generator=device.generator(7)) for _ in range(2))
+    assert torch.equal(a, b)
+
+
+def test_threads_are_set_and_told():
+    before = torch.get_num_threads()
+    try:
+        about = settle(DeviceConfig(device="cpu", threads=1)).describe()
+        assert about["threads"] == torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_nothing_is_compiled_unless_asked_for():
+    def double(x):
+        return 2 * x
+
+    assert settle(DeviceConfig(device="cpu")).compiled(double) is double
