@@ -97,8 +97,9 @@ class Checkpoints:
             temporary.rename(final)
             _flush(self.directory)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(_cannot_write(self.directory, error)) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         for path in self.paths()[: -self.keep]:
             self._remove(path)
         return final

@@ -22,9 +22,9 @@ def reference(start, gradients, c):
             shrink = max(1.0, size / (c.agc * max(c.pmin, weight))) if c.agc else 1.0
             rate = c.lr * min(1.0, (t - 1) / c.warmup) if c.warmup else c.lr
             for i, g in enumerate(grad):
-                g = g / shrink
-                nu[k][i] = c.beta2 * nu[k][i] + (1 - c.beta2) * g * g
-                scaled = g / (math.sqrt(nu[k][i] / (1 - c.beta2**t)) + c.eps)
+                short = g / shrink
+                nu[k][i] = c.beta2 * nu[k][i] + (1 - c.beta2) * short**2
+                scaled = short / (math.sqrt(nu[k][i] / (1 - c.beta2**t)) + c.eps)
                 mu[k][i] = c.beta1 * mu[k][i] + (1 - c.beta1) * scaled
                 params[k][i] -= rate * mu[k][i] / (1 - c.beta1**t)
         history.append([list(p) for p in params])
