@@ -7,7 +7,7 @@ is a tenth of the size of a GIF of the same quality; a GIF plays everywhere; an 
 from __future__ import annotations
 
 import io
-import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -111,17 +111,15 @@ def _mp4(frames: Frames, fps: float) -> bytes:
     height, width = (side // 2 * 2 for side in frames.shape[1:3])
     if not height or not width:
         raise ValueError(f"An MP4 needs 2 x 2 pixels or more; got {list(frames.shape[1:3])}.")
-    handle, name = tempfile.mkstemp(suffix=".mp4")
-    os.close(handle)
-    try:
-        quality = ["-crf", "23", "-movflags", "+faststart"]
-        writer = imageio_ffmpeg.write_frames(
-            name, (width, height), fps=fps, macro_block_size=1, output_params=quality
+    source = f"-f rawvideo -pixel_format rgb24 -video_size {width}x{height} -framerate {fps} -i -"
+    target = "-codec:v libx264 -pix_fmt yuv420p -crf 23 -movflags +faststart"
+    with tempfile.TemporaryDirectory() as directory:
+        film = Path(directory) / "film.mp4"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *source.split()]
+        content = np.ascontiguousarray(frames[:, :height, :width]).tobytes()
+        done = subprocess.run(
+            [*command, *target.split(), str(film)], input=content, capture_output=True, check=False
         )
-        writer.send(None)
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame[:height, :width]))
-        writer.close()
-        return Path(name).read_bytes()
-    finally:
-        Path(name).unlink()
+        if done.returncode:
+            raise RuntimeError(f"ffmpeg could not write the film: {done.stderr.decode().strip()}")
+        return film.read_bytes()
