@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # What a type checker sees; tests/test_import.py holds it to the table below.
     from reverie.core import rollout as rollout
     from reverie.core import tree as tree
+    from reverie.core.check import WorldModelError as WorldModelError
+    from reverie.core.check import check_world_model as check_world_model
     from reverie.core.model import Agent as Agent
     from reverie.core.model import Batch as Batch
     from reverie.core.model import Clip as Clip
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # What a type checker sees; tests/test_import.py holds it to 
 __version__ = "0.1.0"
 
 _NAMES = {
+    "reverie.core.check": "WorldModelError check_world_model",
     "reverie.core.model": (
         "Agent Batch Clip Featured Obs Policy Sequential Trainable Transition WorldModel "
         "WorldModelLoss"
