@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from reverie.core.model import Agent, Obs
+from reverie.core.model import Obs
 from reverie.core.spec import Bound, Space
 from reverie.eval.interval import RESAMPLES, bootstrap
 from reverie.eval.nulls import from_null, to_null
@@ -59,7 +59,8 @@ class Returns:
 
 
 def summarise(values: Sequence[float], *, deterministic: bool = True, seed: int = 0) -> Returns:
-    """Mean, spread and bootstrap interval of the returns of played episodes."""
+    """Mean, spread and bootstrap interval of the returns of played episodes (`learn.collect.play`,
+    which acts by the mode unless asked for samples)."""
     found = np.asarray(values, np.float64)
     if found.ndim != 1 or not found.size:
         raise ValueError(f"Returns are one number for each episode played; got {values!r}.")
@@ -75,28 +76,6 @@ def summarise(values: Sequence[float], *, deterministic: bool = True, seed: int 
         deterministic=deterministic,
         seed=seed,
     )
-
-
-class Play(Protocol):
-    """Whoever steps environments: plays whole episodes and returns the return of each."""
-
-    def __call__(
-        self, agent: Agent, *, episodes: int, seed: int, deterministic: bool
-    ) -> Sequence[float]:
-        """Episode k starts from the same state whenever `seed` is the same."""
-        ...
-
-
-def evaluate(
-    play: Play, agent: Agent, *, episodes: int = 10, seed: int = 0, deterministic: bool = True
-) -> Returns:
-    """The return of an agent, acting by its mode unless asked otherwise."""
-    if episodes < 1:
-        raise ValueError(f"An evaluation plays at least 1 episode; got {episodes}.")
-    values = play(agent, episodes=episodes, seed=seed, deterministic=deterministic)
-    if len(values) != episodes:
-        raise ValueError(f"{episodes} episodes were asked for, but {len(values)} were played.")
-    return summarise(values, deterministic=deterministic, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -193,7 +172,7 @@ class RandomAgent:
         """A random action `[B, A]` for each row, whatever was sensed."""
         size = (len(memory), *self.action.shape)
         if generator is not None:
-            uniform = torch.rand(size, generator=generator)
+            uniform = torch.rand(size, generator=generator, device=generator.device).cpu()
         else:
             draws = [_uniform((self.seed, *row), self.action.size) for row in memory.tolist()]
             uniform = torch.from_numpy(np.stack(draws)).reshape(size)

@@ -2,15 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
 
-from reverie.core.model import Agent
 from reverie.core.spec import Space
-from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, evaluate, summarise
+from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, summarise
 
 TWO = Space((2,), low=(-1.0, 0.0), high=(1.0, 5.0))
 
@@ -38,21 +36,6 @@ def test_bad_returns_are_refused() -> None:
         summarise([])
     with pytest.raises(ValueError, match="finite"):
         summarise([1.0, math.nan])
-
-
-def test_the_mode_is_played_unless_asked_otherwise() -> None:
-    asked = []
-
-    def play(agent: Agent, *, episodes: int, seed: int, deterministic: bool) -> Sequence[float]:
-        asked.append((episodes, seed, deterministic))
-        return [float(seed)] * min(episodes, 4)
-
-    agent = RandomAgent(TWO)
-    assert evaluate(play, agent, episodes=3, seed=7).deterministic
-    assert not evaluate(play, agent, episodes=3, seed=7, deterministic=False).deterministic
-    assert asked == [(3, 7, True), (3, 7, False)]
-    with pytest.raises(ValueError, match="4 were played"):
-        evaluate(play, agent, episodes=5)
 
 
 def test_comparison_with_random_actions() -> None:
