@@ -46,8 +46,8 @@ def symexp_bins(
     """
     if count < 2 or not 0 < limit < 88:
         raise ValueError(
-            f"symexp_bins got count={count}, limit={limit}; it needs count >= 2 and 0 < limit < 88, "
-            "beyond which float32 overflows."
+            f"symexp_bins got count={count}, limit={limit}; it needs count >= 2 and "
+            "0 < limit < 88, beyond which float32 overflows."
         )
     grid = torch.linspace(-limit, limit, count, dtype=torch.float64, device=device)
     upper = symexp(grid[count - count // 2 :]).float()
@@ -86,18 +86,24 @@ def twohot_loss(logits: Tensor, target: Tensor, bins: Tensor) -> Tensor:
     """Cross-entropy -sum_i twohot(target)_i ln softmax(logits)_i `[...]`, unreduced.
 
     `logits` `[..., n]`, `target` `[...]` (a constant: no gradient flows into it), `bins` `[n]`.
-    Only the two log-probabilities that carry weight are read; no dense target is made.
     """
     _match(logits, bins)
-    if target.shape != logits.shape[:-1]:
+    return twohot_nll(torch.log_softmax(_precise(logits), -1), target, bins)
+
+
+def twohot_nll(log_probs: Tensor, target: Tensor, bins: Tensor) -> Tensor:
+    """`twohot_loss` from log-probabilities `[..., n]`, for several targets of one distribution.
+
+    Only the two log-probabilities that carry weight are read; no dense target is made.
+    """
+    if target.shape != log_probs.shape[:-1]:
         raise ValueError(
-            f"twohot_loss got a target of shape {tuple(target.shape)} for logits of shape "
-            f"{tuple(logits.shape)}; the target needs shape {tuple(logits.shape[:-1])}."
+            f"Two-hot got a target of shape {tuple(target.shape)} for logits of shape "
+            f"{tuple(log_probs.shape)}; the target needs shape {tuple(log_probs.shape[:-1])}."
         )
-    logits = _precise(logits)
-    lower, share = _neighbours(target.detach(), bins.to(logits.dtype))
+    lower, share = _neighbours(target.detach(), bins.to(log_probs.dtype))
     index = torch.stack([lower, lower + 1], -1)
-    low, high = torch.log_softmax(logits, -1).gather(-1, index).unbind(-1)
+    low, high = log_probs.gather(-1, index).unbind(-1)
     return -(low * (1 - share) + high * share)
 
 
@@ -164,9 +170,9 @@ def lambda_return(
             and bootstraps with v_k, because row k+2 belongs to another episode.
         dim: the time axis.
 
-    In imagination (Hafner et al. 2023, critic learning) the arguments are the heads of a `Rollout` and the
-    value of its states, and `continues` is `discount * transition.continues`. For recorded rows
-    `[B, T]` all are shifted by one, and entries that start from a last row are to be masked:
+    In imagination (Hafner et al. 2023, critic learning) the arguments are the heads of a `Rollout`
+    and the value of its states, and `continues` is `discount * transition.continues`. For recorded
+    rows `[B, T]` all are shifted by one, and entries that start from a last row are to be masked:
 
         discount * (~batch.terminated[:, 1:]), last=batch.last[:, 1:], mask ~batch.last[:, :-1]
 

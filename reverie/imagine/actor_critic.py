@@ -26,7 +26,7 @@ from torch import Generator, Tensor, nn
 
 from reverie.core import rollout, tree
 from reverie.core.model import Batch
-from reverie.core.returns import lambda_return, symexp_bins, twohot_loss, twohot_mean
+from reverie.core.returns import lambda_return, symexp_bins, twohot_mean, twohot_nll
 from reverie.core.spec import Space
 from reverie.imagine.policy import Distribution, PolicyNet
 from reverie.nn.layers import MLP
@@ -242,8 +242,14 @@ class ActorCritic(nn.Module):
         return -imagined.weight * (gain + self.config.entropy * entropy)
 
     def _value_loss(self, imagined: Imagined) -> Tensor:
-        loss = twohot_loss(imagined.logits, imagined.returns.detach(), self.bins)
-        return imagined.weight * (loss + twohot_loss(imagined.logits, imagined.slow, self.bins))
+        return imagined.weight * self._critic_loss(
+            imagined.logits, imagined.returns.detach(), imagined.slow
+        )
+
+    def _critic_loss(self, logits: Tensor, returns: Tensor, slow: Tensor) -> Tensor:
+        log_probs = logits.log_softmax(-1)
+        targets = (returns, slow)
+        return torch.stack([twohot_nll(log_probs, t, self.bins) for t in targets]).sum(0)
 
     def _replay_loss(self, features: Tensor, boot: Tensor, batch: Batch) -> Tensor:
         """The critic on recorded rows, bootstrapped with imagined returns `[B, T]`."""
@@ -254,8 +260,7 @@ class ActorCritic(nn.Module):
         returns = lambda_return(
             batch.reward[:, 1:], boot[:, 1:], carry, config.lam, batch.last[:, 1:], dim=1
         )
-        loss = twohot_loss(logits, returns, self.bins) + twohot_loss(logits, slow, self.bins)
-        return loss * (~batch.last[:, :-1])
+        return self._critic_loss(logits, returns, slow) * (~batch.last[:, :-1])
 
     def _metrics(self, imagined: Imagined) -> dict[str, Tensor]:
         returns = imagined.returns.detach()

@@ -19,15 +19,16 @@ class Memory(NamedTuple):
     action: Tensor
     """The action chosen last, `[B, A]`."""
     age: Tensor
-    """Rows read so far, `[B]`; the seed of the model's noise where actions are modes."""
+    """Rows read since the episode began, `[B]`; the seed of the model's noise where actions are
+    modes."""
 
 
 class PolicyAgent:
     """An `Agent`: s_t = observe(s_{t-1}, a_{t-1}, o_t), a_t from the policy at s_t.
 
     With a generator, the model's latent and the action are samples. Without one, the action is the
-    mode and the latent's noise is a fixed function of the number of rows read, so that the same
-    rows give the same actions.
+    mode and the latent's noise is a fixed function of the number of rows read since the episode
+    began, so that the same rows give the same actions, alone or in a batch.
     """
 
     def __init__(self, model: Any, policy: Policy) -> None:
@@ -56,12 +57,17 @@ class PolicyAgent:
     ) -> tuple[Tensor, Memory]:
         """The action `[B, A]` and the next memory."""
         batch = first.shape[0]
-        source = generator or torch.Generator().manual_seed(int(memory.age[0]))
-        noise = self.model.noise(batch, source)
+        age = torch.where(first.to(memory.age.device), 0, memory.age)
+        noise = self.model.noise(batch, generator) if generator else self._fixed_noise(age)
         state = self.model.observe(memory.state, memory.action.unsqueeze(1), obs, first, noise)
         features = self.model.features(state)
         if generator is None:
             action = self.policy.mode(features)
         else:
             action = self.policy.act(features, self.policy.noise(batch, generator))
-        return action, Memory(state, action, memory.age + 1)
+        return action, Memory(state, action, age + 1)
+
+    def _fixed_noise(self, age: Tensor) -> Any:
+        """The model's noise `[B, ...]`, each row drawn from its age."""
+        sources = [torch.Generator().manual_seed(seed) for seed in age.tolist()]
+        return tree.concat([self.model.noise(1, source) for source in sources])

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def mix_uniform(logits: Tensor, share: float) -> Tensor:
-    """p = (1 - u) softmax(logits) + u / C over the last axis: no class is ever impossible."""
-    return logits.softmax(-1) * (1 - share) + share / logits.shape[-1]
+def mix_uniform(logits: Tensor, share: float, dim: int = -1) -> Tensor:
+    """p = (1 - u) softmax(logits) + u / C along `dim`: no class is ever impossible."""
+    return logits.softmax(dim) * (1 - share) + share / logits.shape[dim]
 
 
 def one_hot_sample(probs: Tensor, noise: Tensor) -> Tensor:

@@ -11,7 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from reverie.nn.layers import BlockLinear, Dense, fill_truncated_normal, linear, norm_silu
+from reverie.nn.layers import (
+    BlockLinear,
+    Dense,
+    fill_truncated_normal,
+    linear,
+    norm_silu,
+    precise,
+)
 
 MULTIPLIERS = (2, 3, 4, 4)
 
@@ -115,4 +122,4 @@ class ImageDecoder(nn.Module):
         for layer, gain in zip(self.convolutions, self.gains, strict=True):
             x = norm_channels(layer(F.interpolate(x, scale_factor=2)), gain)
         x = self.output(F.interpolate(x, scale_factor=2))
-        return torch.sigmoid(x[..., : self.height, : self.width])
+        return torch.sigmoid(precise(x[..., : self.height, : self.width]))

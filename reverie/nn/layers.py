@@ -29,6 +29,11 @@ def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
     return layer
 
 
+def tanh(x: Tensor) -> Tensor:
+    """2 s(2 x) - 1 with s the sigmoid: equal to tanh, and half its time on a CPU."""
+    return torch.sigmoid(2 * x) * 2 - 1
+
+
 class NormSilu(torch.autograd.Function):
     """silu(g x / rms(x)), with rms(x) = sqrt(mean_i x_i^2 + eps), over the last axis.
 
@@ -72,8 +77,15 @@ def unit_backward(grad: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
     return torch.addcmul(grad, unit, slope, value=-1).mul_(inverse)
 
 
+def precise(x: Tensor) -> Tensor:
+    """At least float32: what a network says stays exact where its layers run in half precision."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def norm_silu(x: Tensor, gain: Tensor) -> Tensor:
     """silu(g x / rms(x)) over the last axis, `[..., D] -> [..., D]`; gain `[D]`."""
+    if x.dtype != gain.dtype:  # autocast: the norm is computed in the gain's precision
+        return norm_silu(x.to(gain.dtype), gain).to(x.dtype)
     if not torch.is_grad_enabled():
         return F.silu((x * inverse_rms(x)).mul_(gain), inplace=True)
     return NormSilu.apply(x, gain)  # type: ignore[no-any-return]
@@ -92,7 +104,10 @@ class Dense(nn.Module):
 
 
 class MLP(nn.Module):
-    """`layers` times Dense, then a linear output with its initial weights times `scale`."""
+    """`layers` times Dense, then a linear output with its initial weights times `scale`.
+
+    The output is at least float32.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, units: int, layers: int, scale: float = 1.0
@@ -103,7 +118,7 @@ class MLP(nn.Module):
         self.output = linear(widths[-1], outputs, scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output(self.hidden(x))
+        return precise(self.output(self.hidden(x)))
 
 
 class BlockLinear(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reverie.models.dreamer.config import CellConfig
-from reverie.nn.layers import BlockLinear, Dense, fill_truncated_normal, linear, norm_silu
+from reverie.nn.layers import BlockLinear, Dense, fill_truncated_normal, linear, norm_silu, tanh
 
 
 def bounded(action: Tensor) -> Tensor:
@@ -80,7 +80,8 @@ class PlainGRU(nn.Module):
 
 def blend(deter: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
     """h' = s(u - 1) tanh(s(r) c) + (1 - s(u - 1)) h, with s the sigmoid."""
-    candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+    reset, candidate, update = (gate.to(deter.dtype) for gate in (reset, candidate, update))
+    candidate = tanh(torch.sigmoid(reset) * candidate)
     return torch.lerp(deter, candidate, torch.sigmoid(update - 1))
 
 

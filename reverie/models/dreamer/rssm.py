@@ -16,7 +16,7 @@ from reverie.models.dreamer.cell import BlockGRU, cell
 from reverie.models.dreamer.config import CellConfig, LatentConfig
 from reverie.models.dreamer.latent import Categorical, latent
 from reverie.models.dreamer.sequence import unroll
-from reverie.nn.layers import MLP, fill_truncated_normal, linear, norm_silu
+from reverie.nn.layers import MLP, fill_truncated_normal, linear, norm_silu, precise
 
 
 class RSSMState(NamedTuple):
@@ -42,7 +42,7 @@ class Posterior(nn.Module):
 
     def forward(self, deter: Tensor, embedded: Tensor) -> Tensor:
         """From h `[.., D]` and `from_embedding(e)` `[.., H]`."""
-        return self.output(norm_silu(self.from_deter(deter) + embedded, self.gain))
+        return precise(self.output(norm_silu(self.from_deter(deter) + embedded, self.gain)))
 
 
 class RSSM(nn.Module):
@@ -90,9 +90,10 @@ class RSSM(nn.Module):
         """The loop of `observe` over `[B, T, ...]`, noise `[T, B, ...]`; states and parameters.
 
         For the block GRU with categorical latents the gradient is written out by hand
-        (`sequence.unroll`); other parts use the plain loop.
+        (`sequence.unroll`); other parts, and all under autocast, use the plain loop.
         """
-        if isinstance(self.cell, BlockGRU) and isinstance(self.latent, Categorical):
+        mixed = torch.is_autocast_enabled(embedding.device.type)
+        if isinstance(self.cell, BlockGRU) and isinstance(self.latent, Categorical) and not mixed:
             keep = (~first).to(action.dtype).unsqueeze(-1)
             actions = self.cell.embed(action * keep)
             embedded = self.posterior_net.from_embedding(embedding)

@@ -16,7 +16,7 @@ from reverie.core.returns import symexp, symlog
 from reverie.core.spec import Space
 from reverie.models.dreamer.config import DreamerConfig
 from reverie.nn.convolution import ImageDecoder, ImageEncoder
-from reverie.nn.layers import MLP, Dense, linear
+from reverie.nn.layers import Dense, linear, precise
 
 
 def unit_image(image: Tensor, dtype: torch.dtype) -> Tensor:
@@ -24,12 +24,12 @@ def unit_image(image: Tensor, dtype: torch.dtype) -> Tensor:
     return image.to(dtype) / 255 if image.dtype == torch.uint8 else image.to(dtype)
 
 
-def present(obs: Obs, name: str, value: Tensor) -> Tensor | None:
-    """1 where the sensor was there, 0 where not, shaped to multiply `value`; None if always."""
-    mask = obs.get(f"{name}.present")
-    if mask is None:
-        return None
-    return mask.to(value.dtype).reshape(*mask.shape, *[1] * (value.ndim - mask.ndim))
+def masked(obs: Obs, name: str, value: Tensor) -> Tensor:
+    """`value` `[N, ...]` of a sensor, zero in rows where it was missing, whatever stands there."""
+    present = obs.get(f"{name}.present")
+    if present is None:
+        return value
+    return torch.where(present.bool().reshape(-1, *[1] * (value.ndim - 1)), value, 0.0)
 
 
 class Encoder(nn.Module):
@@ -60,19 +60,15 @@ class Encoder(nn.Module):
         if self.dense is not None:
             parts.append(self.dense(torch.cat([self._vector(obs, n) for n in self.vectors], -1)))
         for name, camera in self.cameras.items():
-            x = camera(unit_image(obs[name], camera.gains[0].dtype))
-            mask = present(obs, name, x)
-            parts.append(x if mask is None else x * mask)
+            image = masked(obs, name, unit_image(obs[name], camera.gains[0].dtype))
+            parts.append(masked(obs, name, camera(image)))
         return torch.cat(parts, -1)
 
     def _vector(self, obs: Obs, name: str) -> Tensor:
         assert self.dense is not None
-        x = obs[name].to(self.dense[0].gain.dtype)
-        mask = present(obs, name, x)
-        if mask is not None:
-            x = torch.where(mask.bool(), x, 0.0)
+        x = masked(obs, name, obs[name].to(self.dense[0].gain.dtype))
         x = x if self.spaces[name].discrete else symlog(x)
-        return x.flatten(1)
+        return x.reshape(x.shape[0], -1)
 
 
 class Decoder(nn.Module):
@@ -108,7 +104,7 @@ class Decoder(nn.Module):
         if self.dense is not None:
             x = self.dense(torch.cat([deter, stoch], -1))
             for name, output in self.outputs.items():
-                raw[name] = output(x).unflatten(-1, self.spaces[name].shape)
+                raw[name] = precise(output(x)).reshape(-1, *self.spaces[name].shape)
         for name, camera in self.cameras.items():
             raw[name] = camera(deter, stoch)
         return raw
@@ -132,10 +128,11 @@ class Decoder(nn.Module):
 
     def _loss(self, name: str, raw: Tensor, obs: Obs) -> Tensor:
         space, target = self.spaces[name], obs[name]
+        goal = unit_image(target, raw.dtype) if space.is_image else target.to(raw.dtype)
+        goal = masked(obs, name, goal)
         if space.discrete:
-            loss = -(target.to(raw.dtype) * F.log_softmax(raw, -1)).sum(-1)
+            loss = -(goal * F.log_softmax(raw, -1)).sum(-1)
         else:
-            goal = unit_image(target, raw.dtype) if space.is_image else symlog(target.to(raw.dtype))
-            loss = (raw - goal).square().flatten(1).sum(-1)
-        mask = present(obs, name, loss)
-        return loss if mask is None else torch.where(mask.bool(), loss, 0.0)
+            goal = goal if space.is_image else symlog(goal)
+            loss = (raw - goal).square().reshape(raw.shape[0], -1).sum(-1)
+        return masked(obs, name, loss)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from reverie.models.dreamer.latent import Categorical
-from reverie.nn.categorical import one_hot_sample
-from reverie.nn.layers import inverse_rms, silu_backward, unit_backward
+from reverie.nn.categorical import mix_uniform, one_hot_sample
+from reverie.nn.layers import inverse_rms, silu_backward, tanh, unit_backward
 
 if TYPE_CHECKING:
     from reverie.models.dreamer.cell import BlockGRU
@@ -127,7 +127,7 @@ def forward_step(w: Weights, tape: Tape, t: int, h: Tensor, action: Tensor) -> T
     torch.sigmoid(reset, out=tape.reset[t])
     tape.candidate[t] = candidate
     torch.sigmoid(update - 1, out=tape.update[t])
-    proposal = torch.tanh(tape.reset[t] * candidate)
+    proposal = tanh(tape.reset[t] * candidate)
     return torch.lerp(h, proposal, tape.update[t], out=tape.deter[t])
 
 
@@ -142,7 +142,7 @@ def backward_gates(
         tape.candidate[t],
         tape.update[t],
     )
-    proposal = torch.tanh(reset * candidate)
+    proposal = tanh(reset * candidate)
     grad_update = (proposal - h).mul_(grad).mul_(update).mul_(1 - update)
     grad_h = grad * (1 - update)
     inner = (grad * update).mul_(1 - proposal * proposal)
@@ -173,8 +173,7 @@ class Unroll(torch.autograd.Function):
             tape.post_pre[t] += embedded[t]
             tape.post[t] = normed(tape.post_pre[t], w.post_g)
             raw = torch.addmm(w.out_b, tape.post[t], w.out_w.t())
-            probs = raw.view(batch, variables, -1).softmax(-1)
-            torch.add(probs.mul_(1 - unimix), unimix / probs.shape[-1], out=tape.probs[t])
+            tape.probs[t] = mix_uniform(raw.view(batch, -1, variables), unimix, -2).mT
             latents[t] = z = one_hot_sample(tape.probs[t], noise[t]).flatten(1)
         ctx.unimix = unimix
         ctx.save_for_backward(keep, *w, *tape)
@@ -223,7 +222,7 @@ def backward(
     for t in reversed(range(steps)):
         slope = (z + grad_latent[t]).view_as(soft[t]) + grad_probs[t]
         slope.mul_(soft[t] * (1 - unimix))
-        raw = torch.addcmul(slope, soft[t], slope.sum(-1, keepdim=True), value=-1).flatten(1)
+        raw = torch.addcmul(slope, soft[t], slope.sum(-1, keepdim=True), value=-1).mT.flatten(1)
         post, post_g = normed_backward(raw @ w.out_w, tape.post_pre[t], w.post_g)
         h = torch.addmm(h + grad_deter[t], post, w.post_w)
         h, gates, pre, pre_g = backward_gates(w, tape, t, h)

@@ -1,0 +1,87 @@
+"""Recipes as JSON: nested frozen dataclasses to plain objects and back, refusing what is unknown."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass (or a field's value) as JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    return value
+
+
+def from_json(kind: type[T], value: Any, where: str = "config") -> T:
+    """The dataclass `kind` from what `to_json` gave.
+
+    Raises:
+        ValueError: a field is unknown or of the wrong type; the message says which. Missing fields
+            take their defaults.
+    """
+    return typing.cast("T", _read(kind, value, where))
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _read(typing.get_args(kind)[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        return _read_fields(typing.cast("type", kind), value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _read_union(typing.get_args(kind), value, where)
+    if origin is typing.Literal:
+        if value in typing.get_args(kind):
+            return value
+        raise ValueError(f"{where} is {value!r}; choose one of {typing.get_args(kind)}.")
+    if origin is tuple:
+        kinds = typing.get_args(kind)
+        if isinstance(value, list) and (len(kinds) == 2 and kinds[1] is ...):
+            return tuple(_read(kinds[0], v, where) for v in value)
+        if isinstance(value, list) and len(value) == len(kinds):
+            return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))
+        raise ValueError(f"{where} is {value!r}; {len(kinds)} values are needed.")
+    if kind is float and type(value) is int:
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {value!r}; a value of type {kind.__name__} is needed.")
+    return value
+
+
+def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    errors = []
+    for kind in kinds:
+        if kind is type(None):
+            continue
+        try:
+            return _read(kind, value, where)
+        except ValueError as error:
+            errors.append(str(error))
+    raise ValueError(" ".join(errors))
+
+
+def _read_fields(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} is {value!r}; an object of options is needed.")
+    types_of = typing.get_type_hints(kind, include_extras=True)
+    known = {f.name for f in dataclasses.fields(kind)}
+    strange = sorted(set(value) - known)
+    if strange:
+        raise ValueError(f"{where} has no option {', '.join(strange)}; there are {sorted(known)}.")
+    fields = {name: _read(types_of[name], v, f"{where}.{name}") for name, v in value.items()}
+    return kind(**fields)
