@@ -1,0 +1,216 @@
+"""From a simulator to an environment: the one place where actions are checked, clipped, scaled and
+repeated, and where rows are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+from reverie.core.spec import Space
+from reverie.envs.env import (
+    EnvError,
+    RenderError,
+    Row,
+    check_action,
+    check_row,
+    check_spaces,
+    moment,
+)
+
+_SEEDS = 2**32
+
+
+class Simulator(Protocol):
+    """A world that advances one frame at a time, in its own units."""
+
+    name: str
+    obs: Mapping[str, Space]
+    """What `observe` returns."""
+    action: Space
+    """A vector with the simulator's own bounds, or a discrete choice."""
+    dt: float
+    """World time per frame [s]."""
+    repeatable: bool
+
+    def begin(self, seed: int) -> None:
+        """Start an episode that depends on the seed alone."""
+        ...
+
+    def advance(self, action: np.ndarray) -> tuple[float, bool, bool]:
+        """One frame under an action within bounds (float64 vector, or one-hot).
+
+        Returns the reward, whether the task ended, and whether a time limit cut it short.
+        """
+        ...
+
+    def observe(self) -> Mapping[str, Any]:
+        """What is sensed now."""
+        ...
+
+    def picture(self, height: int, width: int) -> np.ndarray:
+        """Uint8 `[height, width, 3]`, or a RenderError."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
+
+
+class Adapter:
+    """An `Env` made of a `Simulator`.
+
+    Actions in [-1, 1] are clipped and scaled to the simulator's bounds, entry by entry; an entry
+    with an infinite bound keeps its own scale. With `pixels` the observation "image" is a picture,
+    uint8 `[3, h, w]`, drawn once per decision.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        *,
+        repeat: int = 1,
+        pixels: bool = False,
+        with_state: bool = False,
+        size: tuple[int, int] = (64, 64),
+        max_decisions: int = 0,
+    ) -> None:
+        self._simulator = simulator
+        self._max_decisions = max_decisions
+        self._picture_size = size if pixels else None
+        self._decision = 0
+        self._seed: int | None = None
+        self._over = True
+        self._scale = _Scale(simulator.action)
+        self._state = {} if pixels and not with_state else dict(simulator.obs)
+        if pixels and "image" in self._state:
+            raise ValueError(
+                f"{simulator.name} observes an 'image' by itself; leave out pixels, or with_state."
+            )
+        self.name = simulator.name
+        self.obs: Mapping[str, Space] = dict(self._state)
+        if pixels:
+            self.obs = {"image": Space((3, *size), "uint8", 0, 255), **self._state}
+        self.action = self._scale.space
+        self.dt = simulator.dt * repeat
+        self.repeat = repeat
+        self.repeatable = simulator.repeatable
+        check_spaces(self.name, self.obs, self.action)
+
+    @property
+    def simulator(self) -> Simulator:
+        """What is adapted."""
+        return self._simulator
+
+    def reset(self, seed: int) -> Row:
+        """Begin the episode of this seed."""
+        if not 0 <= seed < _SEEDS:
+            raise ValueError(f"{self.name}: seed {seed} is outside 0 .. 2^32 - 1.")
+        self._decision, self._seed, self._over = 0, seed, False
+        with self._said_where():
+            self._simulator.begin(seed)
+        return self._row(0.0, True, False, False)
+
+    def step(self, action: np.ndarray) -> Row:
+        """Hold the action for `repeat` frames, fewer if the episode ends."""
+        return self._row(*self._advance(action))
+
+    def replay(self, seed: int, actions: Sequence[np.ndarray] | np.ndarray) -> Row:
+        """The row that resetting and then taking these actions gives, without drawing the rows
+        between."""
+        row = self.reset(seed)
+        for k, action in enumerate(actions):
+            reached = self._advance(action)
+            if k == len(actions) - 1:
+                row = self._row(*reached)
+        return row
+
+    def render(self, height: int = 240, width: int = 320) -> np.ndarray:
+        """A picture of the present, uint8 `[height, width, 3]`."""
+        if self._seed is None:
+            raise EnvError(f"{self.name}: reset it before it is drawn.")
+        image = np.asarray(self._simulator.picture(height, width))
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise RenderError(
+                f"{self.name} drew {image.dtype} of shape {image.shape}; "
+                f"expected uint8 of shape {(height, width, 3)}."
+            )
+        return image
+
+    def close(self) -> None:
+        """Close the simulator."""
+        self._over = True
+        self._simulator.close()
+
+    def _advance(self, action: np.ndarray) -> tuple[float, bool, bool, bool]:
+        """Reward, first, last and terminated after one decision."""
+        if self._over:
+            raise EnvError(f"{self.name}: no episode is under way; reset it before a step.")
+        self._decision += 1
+        native = self._scale(check_action(self.name, self.action, action, self._decision))
+        total, terminated, truncated = 0.0, False, False
+        with self._said_where():
+            for _ in range(self.repeat):
+                reward, terminated, truncated = self._simulator.advance(native)
+                total += float(reward)
+                if terminated or truncated:
+                    break
+        if self._max_decisions and self._decision >= self._max_decisions:
+            truncated = True
+        self._over = terminated or truncated
+        return total, False, self._over, terminated
+
+    @contextmanager
+    def _said_where(self) -> Iterator[None]:
+        """Errors of the simulator leave with a note of where they happened."""
+        try:
+            yield
+        except Exception as problem:
+            at = moment(self._decision)
+            problem.add_note(f"in environment {self.name}, at {at} with seed {self._seed}")
+            raise
+
+    def _row(self, reward: float, first: bool, last: bool, terminated: bool) -> Row:
+        obs: dict[str, Any] = dict(self._simulator.observe()) if self._state else {}
+        if self._picture_size:
+            obs["image"] = np.moveaxis(self.render(*self._picture_size), -1, 0)
+        row = Row(obs, reward, first, last, terminated)
+        return check_row(self.name, self.obs, row, self._decision)
+
+
+class _Scale:
+    """From the model's actions to the simulator's: clip, then a_native = low + (a + 1) / 2 * width.
+
+    Only entries with two finite bounds are scaled; the others are clipped to the bound they have.
+    """
+
+    def __init__(self, native: Space) -> None:
+        self._discrete = native.discrete
+        if native.discrete:
+            self.space = native
+            return
+        low = np.broadcast_to(np.asarray(native.low, np.float64), native.shape)
+        high = np.broadcast_to(np.asarray(native.high, np.float64), native.shape)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        self._scaled = bounded & ~((low == -1) & (high == 1))
+        self._low, self._width = low, np.where(self._scaled, high - low, 0)
+        self._least, self._most = np.where(bounded, -1, low), np.where(bounded, 1, high)
+        self._native = (low, high)
+        least, most = (
+            float(bound[0]) if (bound == bound[0]).all() else tuple(bound.tolist())
+            for bound in (self._least, self._most)
+        )
+        unit = "" if self._scaled.any() else native.unit
+        self.space = Space(native.shape, low=least, high=most, unit=unit)
+
+    def __call__(self, action: np.ndarray) -> np.ndarray:
+        if self._discrete:
+            return np.eye(len(action))[int(np.argmax(action))]
+        value = np.clip(action.astype(np.float64), self._least, self._most)
+        if not self._scaled.any():
+            return value
+        with np.errstate(invalid="ignore"):  # -inf + 0 in entries that np.where leaves out
+            scaled = self._low + (value + 1) / 2 * self._width
+        return np.clip(np.where(self._scaled, scaled, value), *self._native)

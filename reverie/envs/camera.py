@@ -1,0 +1,145 @@
+"""Pictures of a MuJoCo world, fast by default."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from reverie.envs import opengl
+from reverie.envs.env import Quality, RenderError
+
+_LEAST_BUFFER = (240, 320)
+
+
+class MujocoCamera:
+    """Draws a `mujoco.MjModel` and its `mujoco.MjData` from one camera.
+
+    "full" is MuJoCo's default look: 4-fold multisampling, shadow map, reflections and sky.
+    "fast" leaves these out, which a software renderer thanks with about 20 times the speed
+    (docs/decisions/0003-rendering.md); bodies, colours, textures and light are the same.
+
+    `camera` is a name or a number, -1 for the free camera, to which `view` then applies: attributes
+    of `mujoco.MjvCamera` such as distance [m] and elevation [degrees].
+
+    Nothing of GL is touched before the first picture. Each thread that draws has its own context.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        data: Any,
+        camera: str,
+        quality: Quality,
+        view: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._model, self._data, self._quality = model, data, quality
+        self._camera = _find(model, camera, view or {})
+        self._reset = 0
+        self._of_thread = threading.local()
+
+    def refresh(self) -> None:
+        """The model itself was changed (a reset may draw new terrain): upload it again."""
+        self._reset += 1
+
+    def picture(self, height: int, width: int) -> np.ndarray:
+        """The present state, uint8 `[height, width, 3]`."""
+        import mujoco
+
+        opengl.context()
+        if not hasattr(self._of_thread, "drawing"):
+            self._of_thread.drawing = _Drawing(self._model, self._camera, self._quality)
+            self._of_thread.reset = self._reset
+        drawing: _Drawing = self._of_thread.drawing
+        if self._of_thread.reset != self._reset:
+            for k in range(self._model.nhfield):
+                mujoco.mjr_uploadHField(self._model, drawing.target, k)
+            self._of_thread.reset = self._reset
+        return drawing.picture(self._data, height, width)
+
+    def close(self) -> None:
+        """Free what this thread draws with."""
+        drawing: _Drawing | None = self._of_thread.__dict__.pop("drawing", None)
+        if drawing:
+            opengl.context()
+            drawing.target.free()
+
+
+class _Drawing:
+    """MuJoCo's scene and its framebuffer in the GL context of one thread."""
+
+    def __init__(self, model: Any, camera: Any, quality: Quality) -> None:
+        import mujoco
+
+        self._model, self._camera = model, camera
+        self.target = self._framebuffer(quality)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.target)
+        if self.target.currentBuffer != mujoco.mjtFramebuffer.mjFB_OFFSCREEN:
+            raise RenderError("This OpenGL cannot draw offscreen; try another MUJOCO_GL.")
+        self._option = mujoco.MjvOption()
+        self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = 0
+        self._scene = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 1000)
+        if quality == "fast":
+            flag = mujoco.mjtRndFlag
+            for off in (flag.mjRND_SHADOW, flag.mjRND_REFLECTION, flag.mjRND_SKYBOX):
+                self._scene.flags[off] = 0
+
+    def _framebuffer(self, quality: Quality) -> Any:
+        """MuJoCo reads its size and samples from the model; leave the model as it was."""
+        import mujoco
+
+        size, look = self._model.vis.global_, self._model.vis.quality
+        before = size.offheight, size.offwidth, look.offsamples, look.shadowsize
+        try:
+            size.offheight, size.offwidth = _LEAST_BUFFER
+            if quality == "fast":
+                look.offsamples = look.shadowsize = 0
+            return mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        finally:
+            size.offheight, size.offwidth, look.offsamples, look.shadowsize = before
+
+    def picture(self, data: Any, height: int, width: int) -> np.ndarray:
+        import mujoco
+
+        target = self.target
+        if height > target.offHeight or width > target.offWidth:
+            larger = max(width, target.offWidth), max(height, target.offHeight)
+            mujoco.mjr_resizeOffscreen(*larger, target)
+        model, camera, scene = self._model, self._camera, self._scene
+        everything = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(model, data, self._option, None, camera, everything, scene)
+        frame = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(frame, scene, target)
+        image = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(image, None, frame, target)
+        return image[::-1]  # GL counts rows from the bottom.
+
+
+def _find(model: Any, camera: str, view: Mapping[str, Any]) -> Any:
+    """The camera of this name or number."""
+    import mujoco
+
+    found = mujoco.MjvCamera()
+    names = [model.camera(k).name for k in range(model.ncam)]
+    if camera in names:
+        number = names.index(camera)
+    elif camera.lstrip("-").isdigit() and -1 <= int(camera) < model.ncam:
+        number = int(camera)
+    else:
+        raise ValueError(
+            f"Camera {camera!r} is unknown; this model has {', '.join(names) or 'none'}; "
+            f"give a name, a number below {model.ncam}, or -1 for the free camera."
+        )
+    if number < 0:
+        mujoco.mjv_defaultFreeCamera(model, found)
+        for key, value in view.items():
+            if isinstance(value, np.ndarray):
+                getattr(found, key)[:] = value
+            else:
+                setattr(found, key, value)
+    else:
+        found.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        found.fixedcamid = number
+    return found
