@@ -24,14 +24,12 @@ MULTIPLIERS = (2, 3, 4, 4)
 
 
 def stages(height: int, width: int) -> int:
-    """How often an image is halved: 4 times if that leaves 3 to 16 pixels, else until it does."""
+    """How often an image is halved: 4 times, fewer to leave at least 3 pixels, more to leave 16."""
     short, long = min(height, width), max(height, width)
-    if short / 16 >= 3 and long / 16 <= 16:
-        return 4
     fitting = [n for n in range(1, 9) if short / 2**n >= 3]
     if not fitting:
         raise ValueError(f"An image of {height} x {width} is too small; at least 6 x 6 is needed.")
-    return fitting[-1]
+    return next((n for n in fitting if n >= 4 and long / 2**n <= 16), fitting[-1])
 
 
 def channels(depth: int, count: int) -> list[int]:
