@@ -1,0 +1,250 @@
+"""The command line: `reverie train dreamer --env dmc:walker_walk --run runs/a`, and the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+T = TypeVar("T")
+
+USAGE = """usage: reverie COMMAND [options]
+
+  train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
+  eval RUN       the return of its policy, beside random actions
+  imagine RUN    predict open loop: errors against horizon, and a film
+  report RUN     one self-contained HTML page about the run
+  demo           learn, judge and report a robot task in some minutes
+  envs           environments there are
+  models         model families there are
+
+`reverie COMMAND --help` lists the options."""
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """Play episodes with a trained policy."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    episodes: int = 10
+    """Episodes to play."""
+    sample: bool = False
+    """Sample actions instead of taking the mode of the policy."""
+    seed: int = 1_000_003
+    """Of the episodes."""
+
+
+@dataclass(frozen=True)
+class ImagineOptions:
+    """Watch some rows, then predict the rest without watching."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    observed: int = 5
+    """Rows the model watches first."""
+    horizon: int = 50
+    """Decisions it imagines then."""
+    episodes: int = 5
+    """New episodes to measure on."""
+    film: Path | None = None
+    """Where to write the film (.webp, .gif or .mp4); by default imagine.webp in the run."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Write a self-contained page about a run."""
+
+    run: tyro.conf.Positional[Path]
+    """Directory of the run."""
+    out: Path | None = None
+    """Where to write it; by default report.html in the run."""
+    episodes: int = 10
+    """Episodes to judge the policy on."""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Learn a robot task from its own experience, judge it, and write a report."""
+
+    run: Path = Path("runs/demo")
+    """Directory of the run; what is there is gone on with."""
+    smoke: bool = False
+    """Only try the whole path, in about a minute, without learning much."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 where it succeeded, 1 where it failed, 2 where it was called wrongly."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from reverie import __version__
+
+        print(f"reverie {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in _COMMANDS:
+        return _wrong(f"there is no command {command!r}.\n\n{USAGE}")
+    try:
+        return _COMMANDS[command](rest)
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
+            raise
+        notes = " ".join(getattr(error, "__notes__", ()))
+        print(f"reverie {command}: {error} {notes}".rstrip(), file=sys.stderr)
+        return 1
+
+
+def _wrong(message: str) -> int:
+    print(f"reverie: {message}", file=sys.stderr)
+    return 2
+
+
+def _parse(kind: type[T], command: str, arguments: list[str]) -> T:
+    return tyro.cli(kind, prog=f"reverie {command}", args=arguments)
+
+
+def _train(arguments: list[str]) -> int:
+    from reverie.recipes.run import RECIPES, recipe_class, train
+
+    if not arguments or arguments[0].startswith("-"):
+        return _wrong(f"train needs a model family: {', '.join(RECIPES)}.")
+    kind = recipe_class(arguments[0])
+    options = [_short_env(word) for word in arguments[1:]]
+    recipe = _parse(kind, f"train {arguments[0]}", options)
+    result = train(recipe)
+    return 0 if result.finished else 130
+
+
+def _short_env(word: str) -> str:
+    """`--env NAME` stands for `--env.name NAME`."""
+    return word.replace("--env", "--env.name", 1) if word.split("=")[0] == "--env" else word
+
+
+def _eval(arguments: list[str]) -> int:
+    options = _parse(EvalOptions, "eval", arguments)
+    from reverie.recipes.run import load
+    from reverie.recipes.study import evaluate
+
+    result = evaluate(load(options.run), options.episodes, options.sample, options.seed)
+    table = _table("policy", "mean return", "95 % interval", "episodes")
+    for name, returns in (("learned", result.policy), ("random", result.baseline)):
+        interval = f"{returns.low:.1f} to {returns.high:.1f}"
+        table.add_row(name, f"{returns.mean:.1f}", interval, str(returns.n))
+    _console().print(table)
+    return 0
+
+
+def _imagine(arguments: list[str]) -> int:
+    options = _parse(ImagineOptions, "imagine", arguments)
+    from reverie.recipes.run import load
+    from reverie.recipes.study import film, predict
+    from reverie.viz.film import side_by_side
+    from reverie.viz.video import write
+
+    loaded = load(options.run)
+    result = predict(
+        loaded, episodes=options.episodes, observed=options.observed, horizon=options.horizon
+    )
+    console = _console()
+    console.print(_errors(result))
+    shot = film(loaded, observed=options.observed, horizon=options.horizon)
+    for note in shot.notes:
+        console.print(note)
+    frames = side_by_side(shot)
+    if frames is not None:
+        path = write(options.film or options.run / "imagine.webp", frames, 1 / shot.dt)
+        print(path)
+    return 0
+
+
+def _errors(result: Any) -> Table:
+    table = _table("sensor", "metric", "decisions ahead", "model", "repeat the last")
+    for sensor in result.sensors:
+        metric = "psnr" if sensor.kind == "image" else "rmse"
+        curves = sensor.errors[metric]
+        marks = sorted({0, len(sensor.steps) // 4, len(sensor.steps) // 2, len(sensor.steps) - 1})
+        for k in marks:
+            model, repeat = (f"{curves[who].mean[k]:.3g}" for who in ("model", "repeat"))
+            table.add_row(sensor.name, metric, str(sensor.steps[k]), model, repeat)
+    return table
+
+
+def _report(arguments: list[str]) -> int:
+    options = _parse(ReportOptions, "report", arguments)
+    from reverie.recipes.run import load
+    from reverie.recipes.study import report
+
+    print(report(load(options.run), options.out, options.episodes))
+    return 0
+
+
+def _demo(arguments: list[str]) -> int:
+    options = _parse(DemoOptions, "demo", arguments)
+    from reverie.recipes.demo import demo
+
+    return demo(options.run, options.smoke, _console())
+
+
+def _envs(arguments: list[str]) -> int:
+    _parse(_Nothing, "envs", arguments)
+    from reverie.envs import available
+
+    console = _console()
+    for family in available():
+        state = "" if family.installed else f"  (not installed: {family.install})"
+        console.print(f"[bold]{family.name}[/bold]  {family.about}{state}", highlight=False)
+        for name in family.names:
+            console.print(f"  {name}", highlight=False)
+    return 0
+
+
+def _models(arguments: list[str]) -> int:
+    _parse(_Nothing, "models", arguments)
+    from reverie.recipes.run import RECIPES, recipe_class
+
+    table = _table("family", "recipe")
+    for family in RECIPES:
+        about = (recipe_class(family).__doc__ or "").strip().splitlines()[0]
+        table.add_row(family, about)
+    _console().print(table)
+    return 0
+
+
+@dataclass(frozen=True)
+class _Nothing:
+    """This command has no options."""
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "imagine": _imagine,
+    "report": _report,
+    "demo": _demo,
+    "envs": _envs,
+    "models": _models,
+}
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right")
+    return table
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Dreamer on an environment or on recorded episodes: which parts, wired how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from reverie.core.model import Batch
+from reverie.core.spec import Space
+from reverie.data import ReplayConfig
+from reverie.envs import EnvConfig
+from reverie.imagine import ActorCriticConfig, ImaginationLearner
+from reverie.learn.device import DeviceConfig, settle
+from reverie.learn.fit import Fitter
+from reverie.learn.optim import OptimiserConfig
+from reverie.learn.run import RunConfig
+from reverie.models.dreamer import Dreamer, DreamerConfig, sized
+
+Size = Literal["1m", "12m", "25m", "50m", "100m", "200m", "400m", "custom"]
+
+
+@dataclass(frozen=True)
+class DreamerRecipe:
+    """Learn a Dreamer world model, and a policy inside its imagination."""
+
+    run: Path = Path("runs/dreamer")
+    """Directory of the run: checkpoints, log, episodes. The same command resumes it."""
+    env: EnvConfig = field(default_factory=lambda: EnvConfig(name="dmc:cartpole_swingup"))
+    """The environment; --env NAME is short for --env.name NAME."""
+    size: Size = "1m"
+    """Published size of the networks; custom takes the widths given under model."""
+    envs: int = 1
+    """Environments acted in side by side."""
+    workers: int = 0
+    """Worker processes that step them; 0 steps them in this process."""
+    data: Path | None = None
+    """Learn from the episodes recorded in this directory alone, without acting."""
+    model: DreamerConfig = field(default_factory=DreamerConfig)
+    """Parts of the world model."""
+    behaviour: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    """Actor and critic."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    """How recorded rows are sampled."""
+    training: RunConfig = field(default_factory=RunConfig)
+    """Budget and settings of the run."""
+
+    def __post_init__(self) -> None:
+        if self.envs < 1 or self.workers < 0:
+            raise ValueError(
+                f"DreamerRecipe envs is {self.envs} and workers {self.workers}; at least 1 "
+                "environment and 0 workers are needed."
+            )
+        if self.data is not None and not self.training.updates:
+            raise ValueError(
+                "Learning from recorded episodes ends after a number of updates; "
+                "set --training.updates."
+            )
+
+    @property
+    def family(self) -> str:
+        """The model family."""
+        return "dreamer"
+
+    def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> ImaginationLearner:
+        """A new learner for these spaces, with weights drawn from the run's seed."""
+        config = self.model if self.size == "custom" else sized(self.size, self.model)
+        torch.manual_seed(self.training.seed)
+        model = Dreamer(obs, action, dt, config)
+        behaviour = self.behaviour
+        if self.size != "custom":
+            behaviour = replace(behaviour, units=config.units)
+        return ImaginationLearner(model, behaviour)
+
+
+def walker_batch(batch: int = 16, length: int = 64, seed: int = 0) -> Batch:
+    """Random rows of the size of DM Control's walker, for measurements."""
+    generator = torch.Generator().manual_seed(seed)
+    no = torch.zeros(batch, length, dtype=torch.bool)
+    obs = {
+        name: torch.randn(batch, length, *space.shape, generator=generator)
+        for name, space in WALKER.items()
+    }
+    action = torch.rand(batch, length, 6, generator=generator) * 2 - 1
+    reward = torch.rand(batch, length, generator=generator)
+    return Batch(obs, action, reward, no, no, no)
+
+
+WALKER = {
+    "orientations": Space((14,)),
+    "height": Space((1,), unit="m"),
+    "velocity": Space((9,)),
+}
+"""What walker senses without a camera."""
+
+
+def benchmark_update(
+    size: Size = "1m", compile: bool = False, threads: int = 0
+) -> tuple[Callable[[], None], int]:
+    """One whole update on walker rows (B16 x T64, H15 from all 1024 states), and how many
+    parameters it moves."""
+    device = settle(DeviceConfig(device="cpu", threads=threads, compile=compile))
+    recipe = DreamerRecipe(size=size)
+    learner = recipe.build(WALKER, Space((6,), low=-1.0, high=1.0), 0.025)
+    fitter = Fitter(learner, OptimiserConfig(), device)
+    noise = device.generator(0)
+    batch = walker_batch()
+
+    def update() -> None:
+        fitter.fit(batch, (), noise)
+
+    return update, sum(p.numel() for p in learner.parameters() if p.requires_grad)

@@ -1,0 +1,197 @@
+"""Carrying out a recipe, and coming back to what it made: the same for every family."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from reverie.core import tree
+from reverie.core.model import Agent
+from reverie.core.spec import Space
+from reverie.data import EpisodeStore, ReplayConfig
+from reverie.data.container import write_json
+from reverie.envs import EnvConfig
+from reverie.envs.parallel import Parallel, parallel
+from reverie.learn.checkpoint import CheckpointError, Checkpoints, load_weights
+from reverie.learn.device import Device, DeviceConfig, settle
+from reverie.learn.directory import RunDirectory
+from reverie.learn.run import Result, RunConfig
+from reverie.learn.run import train as fit
+from reverie.recipes.serial import from_json, to_json
+
+RECIPES: dict[str, tuple[str, str]] = {
+    "dreamer": ("reverie.recipes.dreamer", "DreamerRecipe"),
+}
+"""Family -> module and class of its recipe. A new family adds one line here."""
+
+MAY_CHANGE = ("run", "workers", "training.frames", "training.updates", "training.evaluate")
+MAY_CHANGE += ("training.checkpoint", "training.log", "training.device")
+"""Options that a resumed run may have otherwise than the run that it continues."""
+
+
+class Recipe(Protocol):
+    """What a family's recipe has in common with all others."""
+
+    run: Path
+    env: EnvConfig
+    envs: int
+    workers: int
+    data: Path | None
+    replay: ReplayConfig
+    training: RunConfig
+
+    @property
+    def family(self) -> str:
+        """Name of the model family."""
+        ...
+
+    def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> Any:
+        """A new learner for these spaces."""
+        ...
+
+
+def recipe_class(family: str) -> type[Any]:
+    """The recipe of a family.
+
+    Raises:
+        ValueError: no family has that name.
+    """
+    if family not in RECIPES:
+        raise ValueError(f"No model family is called {family!r}; there are: {', '.join(RECIPES)}.")
+    module, name = RECIPES[family]
+    kind: type[Any] = getattr(importlib.import_module(module), name)
+    return kind
+
+
+def train(recipe: Recipe) -> Result:
+    """Carry out a recipe in its run directory, from where it stands there.
+
+    Raises:
+        ValueError: the directory holds a run of another recipe; the message says what differs.
+    """
+    with RunDirectory(recipe.run) as directory:
+        _same_recipe(directory.config, recipe)
+        if recipe.data is not None:
+            return _train_recorded(recipe, recipe.data, directory)
+        with parallel(recipe.env, recipe.envs, recipe.training.seed, recipe.workers) as envs:
+            meta = {"env": recipe.env.name, "repeat": envs.repeat, "dt": envs.dt}
+            with EpisodeStore(directory.episodes, envs.obs, envs.action, meta=meta) as store:
+                return _fit(recipe, store, directory, envs, envs.dt)
+
+
+def _train_recorded(recipe: Recipe, data: Path, directory: RunDirectory) -> Result:
+    store = EpisodeStore.open(data)
+    if "dt" not in store.meta:
+        raise ValueError(
+            f"The episodes in {data} do not say how long a decision lasts; "
+            'make their store with meta={"dt": seconds}.'
+        )
+    return _fit(recipe, store, directory, None, float(store.meta["dt"]))
+
+
+def _fit(
+    recipe: Recipe, store: EpisodeStore, directory: RunDirectory, envs: Parallel | None, dt: float
+) -> Result:
+    learner = recipe.build(store.schema.obs, store.schema.action, dt)
+    blank = tree.named(learner.model.initial(1))
+    latent = {name: Space(tuple(x.shape[1:])) for name, x in blank.items()}
+    replay = recipe.replay.build(store, seed=recipe.training.seed, latent=latent)
+    write_json(directory.config, {"family": recipe.family, "recipe": to_json(recipe)})
+    every = recipe.training.evaluate
+    return fit(
+        learner,
+        replay,
+        recipe.training,
+        directory,
+        family=recipe.family,
+        envs=envs,
+        evaluation=(lambda: judges(recipe.env, every.episodes)) if every.every else None,
+        recipe={"recipe": to_json(recipe), "dt": dt},
+    )
+
+
+def judges(env: EnvConfig, count: int, seed: int = 1_000_003) -> Parallel:
+    """Environments in which a policy is judged: at most 5 side by side, always the same episodes,
+    other ones than those it learns from."""
+    return parallel(env, min(count, 5), seed)
+
+
+def _same_recipe(path: Path, recipe: Recipe) -> None:
+    if not path.exists():
+        return
+    stored = json.loads(path.read_text())
+    old, new = _flat(stored["recipe"]), _flat(to_json(recipe))
+    if stored["family"] != recipe.family:
+        raise ValueError(
+            f"{path.parent} holds a run of family {stored['family']!r}, not {recipe.family!r}; "
+            "choose another --run."
+        )
+    changed = [
+        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name) and not name.startswith(MAY_CHANGE)
+    ]
+    if changed:
+        raise ValueError(
+            f"{path.parent} holds a run with other options: {'; '.join(changed)}. "
+            "Give the same options to resume it, or choose another --run."
+        )
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner, f"{name}.{key}" if name else key))
+    return flat
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trained learner, ready to act and to imagine."""
+
+    recipe: Any
+    learner: Any
+    device: Device
+    counters: dict[str, Any]
+    """How long it was trained: frames, decisions, updates, seconds."""
+    checkpoint: Path
+
+    @property
+    def model(self) -> Any:
+        """The world model."""
+        return self.learner.model
+
+    @property
+    def agent(self) -> Agent:
+        """Who acts."""
+        agent: Agent = self.learner.agent
+        return agent
+
+
+def load(run: Path | str, device: DeviceConfig | None = None) -> Loaded:
+    """The newest intact checkpoint of a run directory.
+
+    Raises:
+        CheckpointError: there is none, or it does not fit this version.
+    """
+    found = Checkpoints(Path(run) / "checkpoints").latest()
+    if found is None:
+        raise CheckpointError(f"{run} holds no checkpoint; give the directory of a run.")
+    recipe = from_json(recipe_class(found.family), found.about["recipe"]["recipe"], "recipe")
+    recipe = replace(recipe, run=Path(run))
+    spaces = found.about["spaces"]
+    learner = recipe.build(
+        {name: Space.from_json(space) for name, space in spaces["obs"].items()},
+        Space.from_json(spaces["action"]),
+        float(found.about["recipe"]["dt"]),
+    )
+    settled = settle(device or recipe.training.device)
+    load_weights(learner, found.part("model"), str(found.path))
+    learner.to(settled.device).eval()
+    return Loaded(recipe, learner, settled, dict(found.about["counters"]), found.path)

@@ -1,0 +1,108 @@
+"""What a trained run is worth: its return beside random actions, its predictions, its report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reverie.core.model import Agent
+from reverie.data.container import write_json
+from reverie.envs import make
+from reverie.envs.env import EnvConfig
+from reverie.eval.openloop import OpenLoop, openloop
+from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, summarise
+from reverie.eval.windows import from_episodes
+from reverie.learn.collect import play
+from reverie.learn.device import Device
+from reverie.recipes.run import Loaded, judges
+from reverie.viz.film import Film, shoot
+
+RESULTS = "results"
+"""Directory in a run for what was measured of it."""
+
+
+def evaluate(
+    loaded: Loaded, episodes: int = 10, sample: bool = False, seed: int = 1_000_003
+) -> Comparison:
+    """The return of the policy's mode (or of samples) beside uniform random actions, in the same
+    episodes; written to `results/evaluation.json`."""
+    ours = _play(loaded.agent, loaded.recipe.env, episodes, loaded.device, sample, seed)
+    dice = RandomAgent(loaded.model.spec.action, seed)
+    theirs = _play(dice, loaded.recipe.env, episodes, loaded.device, False, seed)
+    result = compare(ours, theirs)
+    _keep(loaded, "evaluation", result.to_json())
+    return result
+
+
+def _play(
+    agent: Agent, env: EnvConfig, episodes: int, device: Device, sample: bool, seed: int
+) -> Returns:
+    with judges(env, episodes, seed) as envs:
+        played = play(agent, envs, episodes, device=device, seed=seed, sample=sample)
+    return summarise(played.returns.tolist(), deterministic=not sample, seed=seed)
+
+
+def predict(
+    loaded: Loaded,
+    *,
+    episodes: int = 5,
+    observed: int = 5,
+    horizon: int = 50,
+    samples: int = 8,
+    windows: int = 64,
+    seed: int = 2_000_003,
+) -> OpenLoop:
+    """Errors against horizon on new episodes of the policy (sampled actions, so that the model is
+    asked about more than one way to act); written to `results/prediction.json`."""
+    with judges(loaded.recipe.env, episodes, seed) as envs:
+        played = play(
+            loaded.agent, envs, episodes, device=loaded.device, seed=seed, sample=True, record=True
+        )
+    horizon = min(horizon, int(played.decisions.max()) + 1 - observed)
+    cut = from_episodes(played.rows, observed + horizon, windows, seed=seed)
+    with torch.no_grad(), loaded.device.autocast():
+        result = openloop(
+            loaded.model,
+            cut._replace(batch=loaded.device.put(cut.batch)),
+            observed=observed,
+            horizon=horizon,
+            samples=samples,
+            generator=loaded.device.generator(seed),
+            seed=seed,
+        )
+    _keep(loaded, "prediction", result.to_json())
+    return result
+
+
+def film(loaded: Loaded, *, observed: int = 5, horizon: int = 75, seed: int = 3_000_003) -> Film:
+    """One episode of the policy, and the same stretch imagined from its first rows."""
+    env = make(loaded.recipe.env, quality="full") if not loaded.recipe.env.pixels else None
+    env = env or make(loaded.recipe.env)
+    try:
+        with torch.no_grad():
+            return shoot(
+                env,
+                loaded.agent,
+                loaded.model,
+                device=loaded.device,
+                seed=seed,
+                observed=observed,
+                horizon=horizon,
+                generator=loaded.device.generator(seed),
+            )
+    finally:
+        env.close()
+
+
+def results(run: Path | str) -> dict[str, Any]:
+    """What was measured of a run so far, by name."""
+    return {p.stem: json.loads(p.read_text()) for p in sorted((Path(run) / RESULTS).glob("*.json"))}
+
+
+def _keep(loaded: Loaded, name: str, value: Any) -> None:
+    directory = loaded.recipe.run / RESULTS
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / f"{name}.json", {"counters": loaded.counters, **value})
