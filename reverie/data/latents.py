@@ -293,7 +293,8 @@ class Latents:
 def _store_as(name: str, rows: Tensor, dtype: str) -> Array:
     if dtype in PRECISIONS:
         limit = torch.finfo(getattr(torch, dtype)).max
-        if rows.numel() and not float(rows.abs().amax()) <= limit:
+        low, high = torch.aminmax(rows) if rows.numel() else (torch.zeros(()), torch.zeros(()))
+        if not (-limit <= float(low) and float(high) <= limit):  # also where one is NaN
             raise ValueError(
                 f"Latent {name!r} has a value that is not finite or beyond {dtype}'s {limit:g}; "
                 'check the model, or store latents with precision "float32".'

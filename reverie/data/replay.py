@@ -7,7 +7,9 @@ it is equally likely. With the online queue each new stretch of T rows is given 
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,11 +23,12 @@ from torch import Tensor
 from reverie.core.model import Batch
 from reverie.core.spec import Space
 from reverie.data import resume
-from reverie.data.container import Array, CorruptFileError
+from reverie.data.container import CorruptFileError
 from reverie.data.latents import PRECISIONS, Latents
 from reverie.data.part import Key, Part
+from reverie.data.retired import Retired
 from reverie.data.store import EpisodeStore
-from reverie.data.streams import Run, Stream, Stretch
+from reverie.data.streams import Stream, Stretch
 
 
 class Sample(NamedTuple):
@@ -58,7 +61,7 @@ class ReplayConfig:
     online: bool = True
     """Whether new rows are sampled once before any others."""
     delete: bool = False
-    """Whether episodes beyond the capacity are deleted from the disk too."""
+    """Whether episodes beyond the capacity are deleted, once no checkpoint needs them."""
     precision: str = "float16"
     """How latents are stored: float16 or float32."""
 
@@ -159,11 +162,8 @@ class Replay:
         """Per stream, fresh rows that are no whole sequence yet."""
         self.order: dict[int, int] = {}
         """Stream of each part that can be sampled, by its number here, oldest first."""
-        self.evicted: list[Key] = []
-        """Parts that left since the last save."""
-        self.doomed: list[Key] = []
-        """Parts that left before the last save: no checkpoint needs them after the next."""
-        self.saved = False
+        self.retired = Retired(self.store.shelf.remove)
+        """Parts beyond the capacity, where they are to be deleted."""
         self.next_uid = 0
         self.rows = 0
         """Rows that can be sampled from, those at the end of a stream included."""
@@ -268,10 +268,7 @@ class Replay:
                 return
             self._drop(uid)
             if self.config.delete:
-                self.evicted.append(part.key)
-        if self.evicted and not self.saved:
-            self._delete(self.evicted)
-            self.evicted = []
+                self.retired.add(part.key)
 
     def _drop(self, uid: int) -> None:
         stream = self.order.pop(uid)
@@ -282,15 +279,6 @@ class Replay:
         fresh = self.gathering.get(stream)
         if fresh is not None and fresh.uid == uid:
             del self.gathering[stream]
-
-    def _delete(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self.store.shelf.remove(key)
-
-    def begin_save(self) -> None:
-        """Called first by a save: from now on files that a checkpoint may need outlive it."""
-        self._delete(self.doomed)
-        self.doomed, self.evicted, self.saved = self.evicted, [], True
 
     # -- sampling --------------------------------------------------------------------------------
 
@@ -337,10 +325,10 @@ class Replay:
                 f"stream, and the longest of {len(self.streams)} streams has {longest}. Record "
                 "more rows first, or choose a smaller length."
             )
-        ends = np.cumsum([s.rows - length + 1 for s in streams])
+        ends = list(itertools.accumulate(s.rows - length + 1 for s in streams))
         for position in self.rng.integers(ends[-1], size=batch - len(starts)).tolist():
-            which = int(np.searchsorted(ends, position, "right"))
-            offset = position - (int(ends[which - 1]) if which else 0)
+            which = bisect_right(ends, position)
+            offset = position - (ends[which - 1] if which else 0)
             starts.append((streams[which], *streams[which].locate(offset)))
         return starts
 
@@ -354,9 +342,13 @@ class Replay:
             at = 0
             for run in stream.runs(index, row, length):
                 end = at + run.stop - run.start
-                piece = {name: values[b, at:end] for name, values in out.items()}
-                self.store.read_part(run.part, run.start, run.stop, piece)
-                _mark_gaps(run, piece)
+                self.store.read_part(run.part, run.start, run.stop, out, (b, slice(at, end)))
+                if run.begins and run.start == 0:  # rows before are lost: an episode begins here
+                    out["first"][b, at] = True
+                    out["action"][b, at] = 0
+                    out["reward"][b, at] = 0
+                if run.ends and run.stop == run.part.rows:  # rows after are lost: it ends here
+                    out["last"][b, end - 1] = True
                 ids.append((run.uid, run.start, b * length + at, b * length + end))
                 at = end
             before = stream.before(index, row) if self.latents.fields else None
@@ -389,13 +381,3 @@ class Replay:
         recorded again (a repeatable environment does, row by row the same), or `adopt_later`.
         """
         resume.load(self, Path(directory))
-
-
-def _mark_gaps(run: Run, piece: Mapping[str, Array]) -> None:
-    """Where rows between two parts of a stream are lost, the rows at both sides are made ends."""
-    if run.begins and run.start == 0:
-        piece["first"][0] = True
-        piece["action"][0] = 0
-        piece["reward"][0] = 0
-    if run.ends and run.stop == run.part.rows:
-        piece["last"][-1] = True

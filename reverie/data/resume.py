@@ -32,7 +32,6 @@ def save(replay: Replay, directory: Path) -> None:
     store = replay.store
     store.flush()
     directory.mkdir(parents=True, exist_ok=True)
-    replay.begin_save()
     latents, arrays = replay.latents.save(directory)
     for part in store.opened.values():
         write_atomic(directory / (part.key.name + SUFFIX), store.encode(part))
@@ -48,6 +47,7 @@ def save(replay: Replay, directory: Path) -> None:
         "latents": latents,
     }
     write_json(directory / _STATE, state)
+    replay.retired.checkpoint(directory / _STATE)
 
 
 def _settings(replay: Replay) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def load(replay: Replay, directory: Path) -> None:
     replay.clear()
     replay.latents.load(directory, state["latents"], arrays)
     store.rewind(cursors, opened, int(state["rows_taken"]))
-    _enter(replay, arrays["parts"].tolist(), {part.key: part for part in opened})
+    left = _enter(replay, arrays["parts"].tolist(), {part.key: part for part in opened})
+    replay.retired.checkpoint(directory / _STATE, left if replay.config.delete else ())
     for (name,) in arrays["running"].tolist():
         if name in replay.streams:
             replay.streams[name].running = True
     replay.queue.extend(Stretch(*row) for row in arrays["queue"].tolist())
     replay.gathering = {row[0]: Stretch(*row) for row in arrays["gathering"].tolist()}
     replay.next_uid = int(state["next_uid"])
-    replay.saved = True
     replay.rng.bit_generator.state = state["generator"]
 
 
@@ -118,8 +118,9 @@ def _read(replay: Replay, directory: Path) -> tuple[dict[str, Any], dict[str, Ar
     return state, arrays
 
 
-def _enter(replay: Replay, listed: list[list[int]], opened: dict[Key, Part]) -> None:
-    """Sample from the parts that were sampled; tell the rest of the disk as later or as left."""
+def _enter(replay: Replay, listed: list[list[int]], opened: dict[Key, Part]) -> list[Key]:
+    """Sample from the parts that were sampled; of the rest on disk, note what was recorded later
+    and return what had left."""
     on_disk, lost = replay.store.shelf.parts, []
     keys = set()
     for *fields, rows, uid in sorted(listed, key=lambda row: row[-1]):
@@ -140,8 +141,6 @@ def _enter(replay: Replay, listed: list[list[int]], opened: dict[Key, Part]) -> 
             stacklevel=5,
         )
     cursors = replay.store.cursors
-    for key in sorted(on_disk.keys() - (keys - opened.keys())):
-        if key >= cursors.get(key.stream, Key(key.stream, 0, 0)):
-            replay.later.add(key)
-        elif replay.config.delete:
-            replay.doomed.append(key)
+    rest = on_disk.keys() - (keys - opened.keys())
+    replay.later = {k for k in rest if k >= cursors.get(k.stream, Key(k.stream, 0, 0))}
+    return sorted(rest - replay.later)

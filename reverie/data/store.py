@@ -275,20 +275,30 @@ class EpisodeStore:
 
     def episodes(self) -> list[EpisodeInfo]:
         """All recorded episodes, those still being recorded included."""
-        found: dict[tuple[int, int], list[Part]] = {}
-        for part in self.parts():
-            found.setdefault((part.key.stream, part.key.episode), []).append(part)
         return [
             EpisodeInfo(
-                name=_episode_name(*episode),
-                stream=episode[0],
-                index=episode[1],
+                name=name,
+                stream=parts[0].key.stream,
+                index=parts[0].key.episode,
                 rows=sum(p.rows for p in parts),
                 ret=sum(p.ret for p in parts),
-                complete=parts[-1].ended and [p.key.part for p in parts] == list(range(len(parts))),
+                complete=parts[0].key.part == 0 and parts[-1].ended,
             )
-            for episode, parts in found.items()
+            for name, parts in self._episodes().items()
         ]
+
+    def _episodes(self) -> dict[str, list[Part]]:
+        """Consecutive parts of one episode, by name; where a part is lost, the parts after it stand
+        under a name of their own."""
+        found: dict[str, list[Part]] = {}
+        run: list[Part] = []
+        for part in self.parts():
+            stream, episode, number = part.key
+            if not run or run[-1].key != Key(stream, episode, number - 1):
+                extra = f"-{number:04d}" if number else ""
+                run = found[f"{stream:04d}-{episode:08d}{extra}"] = []
+            run.append(part)
+        return found
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> dict[str, Array]:
         """Rows start..stop of an episode: every entry `[stop - start, ...]`, with its flags.
@@ -296,7 +306,7 @@ class EpisodeStore:
         Raises KeyError for an unknown name, IndexError for rows that are not there, and
         `CorruptFileError` where the file is damaged.
         """
-        parts = [p for p in self.parts() if _episode_name(p.key.stream, p.key.episode) == name]
+        parts = self._episodes().get(name, [])
         if not parts:
             raise KeyError(f"{self.directory} has no episode {name!r}; see episodes().")
         total = sum(part.rows for part in parts)
@@ -309,34 +319,30 @@ class EpisodeStore:
             low, high = max(start - offset, 0), min(stop - offset, part.rows)
             if low < high:
                 at = offset + low - start
-                self.read_part(
-                    part, low, high, {n: v[at : at + high - low] for n, v in out.items()}
-                )
+                self.read_part(part, low, high, out, slice(at, at + high - low))
             offset += part.rows
         return out
 
-    def read_part(self, part: Part, start: int, stop: int, out: Mapping[str, Array]) -> None:
-        """Rows start..stop of a part into `out`, each entry `[stop - start, ...]`."""
+    def read_part(
+        self, part: Part, start: int, stop: int, out: Mapping[str, Array], where: Any
+    ) -> None:
+        """Rows start..stop of a part into the place `where` of each entry of `out`."""
         if part.buffer is not None:
             for name, values in part.buffer.plain().items():
-                out[name][...] = values[start:stop]
+                out[name][where] = values[start:stop]
             for name in self.schema.blocked:
-                part.buffer.read(name, start, stop, out[name])
+                part.buffer.read(name, start, stop, out[name][where])
             return
         table = self.shelf.table(part)
         for name, values in table.plain.items():
-            out[name][...] = values[start:stop]
+            out[name][where] = values[start:stop]
         for name in self.schema.blocked:
-            self.shelf.read_large(part, table, name, start, stop, out[name])
+            self.shelf.read_large(part, table, name, start, stop, out[name][where])
 
     def encode(self, part: Part) -> list[Bytes]:
         """The file that a part in memory would be, for a checkpoint."""
         assert part.buffer is not None
         return part.buffer.encode(part)
-
-
-def _episode_name(stream: int, episode: int) -> str:
-    return f"{stream:04d}-{episode:08d}"
 
 
 def _read_schema(path: Path) -> tuple[Schema, dict[str, Any]]:
