@@ -3,6 +3,7 @@
     checkpoints/00000007/
         <part>.safetensors   the tensors of a part, by name
         <part>.json          the rest of the part; {"$tensor": name} stands for a tensor
+        <part>/              a part that writes itself, such as the replay
         manifest.json        written last: size and SHA-256 of each file, family, counters
 
 Everything is written to a temporary directory, flushed to the disk and renamed, so that a kill or a
@@ -17,7 +18,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ class Checkpoint:
         tensors = load_file(self.path / f"{name}.safetensors")
         return _join(json.loads((self.path / f"{name}.json").read_text()), tensors)
 
+    def folder(self, name: str) -> Path:
+        """The directory of a part that wrote itself."""
+        path = self.path / name
+        if name not in self.parts or not path.is_dir():
+            raise CheckpointError(f"Checkpoint {self.path} has no folder {name!r}.")
+        return path
+
     def require_family(self, family: str) -> None:
         """Raise where another family wrote this checkpoint."""
         if family != self.family:
@@ -83,7 +91,9 @@ class Checkpoints:
     def save(self, parts: Mapping[str, Any], family: str, about: Mapping[str, Any]) -> Path:
         """Write a checkpoint and drop all but the newest `keep`.
 
-        Parts are trees of dicts with string keys, lists, numbers, strings, tensors and arrays.
+        A part is a tree of dicts with string keys, lists, numbers, strings, tensors and arrays; or
+        a function that writes files into the directory it is given (hard links to files that never
+        change are welcome: they are not read again).
         Raises `CheckpointError` where it cannot be written; what was there before stays.
         """
         names = [int(p.name) for p in self.paths()]
@@ -93,7 +103,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            _write(temporary, parts, family, about)
+            _write(temporary, parts, family, about, self._known())
             temporary.rename(final)
             _flush(self.directory)
         except (OSError, SafetensorError) as error:
@@ -139,6 +149,17 @@ class Checkpoints:
                 target = path.with_name(f"{path.name}.damaged")
                 shutil.rmtree(target, ignore_errors=True)
                 path.rename(target)
+
+    def _known(self) -> dict[int, tuple[int, str]]:
+        """Size and digest of the newest checkpoint's files by inode."""
+        found = {}
+        for path in self.paths()[-1:]:
+            try:
+                for name, entry in json.loads((path / _MANIFEST).read_text())["files"].items():
+                    found[(path / name).stat().st_ino] = (entry["bytes"], entry["sha256"])
+            except (OSError, ValueError, KeyError, TypeError):
+                return {}
+        return found
 
     def _remove(self, path: Path) -> None:
         condemned = path.with_name(_CONDEMNED + path.name)
@@ -187,17 +208,30 @@ def load_weights(module: Any, state: Mapping[str, Tensor], source: str = "the ch
 
 
 def _write(
-    directory: Path, parts: Mapping[str, Any], family: str, about: Mapping[str, Any]
+    directory: Path,
+    parts: Mapping[str, Any],
+    family: str,
+    about: Mapping[str, Any],
+    known: Mapping[int, tuple[int, str]],
 ) -> None:
     for name, value in parts.items():
+        if callable(value):
+            (directory / name).mkdir()
+            value(directory / name)
+            continue
         tensors: dict[str, Tensor] = {}
         skeleton = _split(value, tensors, "")
         save_file(tensors, directory / f"{name}.safetensors")
         (directory / f"{name}.json").write_text(json.dumps(skeleton))
     files = {}
-    for path in sorted(directory.iterdir()):
-        _flush(path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    for path in _files(directory):
+        status = path.stat()
+        size, digest = known.get(status.st_ino, (-1, ""))
+        if size != status.st_size or status.st_nlink == 1:
+            _flush(path)
+            digest = _digest(path)
+        name = path.relative_to(directory).as_posix()
+        files[name] = {"bytes": status.st_size, "sha256": digest}
     manifest = {
         "format": FORMAT,
         "family": family,
@@ -209,6 +243,16 @@ def _write(
     (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1))
     _flush(directory / _MANIFEST)
     _flush(directory)
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """All files below, in a fixed order; each directory is flushed."""
+    for path in sorted(directory.iterdir()):
+        if path.is_dir():
+            yield from _files(path)
+            _flush(path)
+        else:
+            yield path
 
 
 def _split(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Generator, Tensor, nn
 
 from reverie.core.model import Agent, Batch
+from reverie.core.spec import Space
 
 
 class Update(NamedTuple):
@@ -46,6 +48,10 @@ class Learner(Protocol):
         """What to store with a row from the agent's memory of it: a tree `[B, ...]`, or `()`."""
         ...
 
+    def to(self, device: torch.device) -> Any:
+        """As in `nn.Module`."""
+        ...
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As in `nn.Module`."""
         ...
@@ -57,3 +63,13 @@ class Learner(Protocol):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
         """As in `nn.Module`."""
         ...
+
+
+def latent_spaces(learner: Learner) -> dict[str, Space]:
+    """The latents that a learner stores with each row, for the replay; `{}` if none."""
+    with torch.no_grad():
+        latent = learner.latent(learner.agent.begin(1))
+    return {
+        name: Space(tuple(value.shape[1:]), "float32" if value.is_floating_point() else "int64")
+        for name, value in (latent.items() if latent else ())
+    }

@@ -196,3 +196,30 @@ def test_a_kill_at_any_moment_leaves_an_intact_checkpoint(tmp_path):
         assert found.part("model")["w"].unique().tolist() == [found.about["k"]]
         assert all(name.isdigit() for name in names(tmp_path))
         assert 1 <= len(names(tmp_path)) <= 3
+
+
+def test_a_part_may_write_itself_and_link_what_never_changes(tmp_path):
+    source = tmp_path / "segment"
+    source.write_bytes(b"x" * 1000)
+
+    def write(directory):
+        (directory / "segment").hardlink_to(source)
+        (directory / "state.json").write_text("{}")
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for _ in range(2):
+        checkpoints.save({"replay": write, "rest": {}}, "toy", {})
+    found = checkpoints.latest()
+    assert (found.folder("replay") / "segment").read_bytes() == b"x" * 1000
+    assert found.folder("replay").parent.name == "00000002"
+    with pytest.raises(CheckpointError, match="no folder 'rest'"):
+        found.folder("rest")
+    (found.folder("replay") / "state.json").unlink()
+    with pytest.warns(UserWarning, match=r"state\.json"):
+        assert checkpoints.latest().path.name == "00000001"
+    source.write_bytes(b"y" * 1000)  # what must not change has changed
+    with (
+        pytest.warns(UserWarning, match="Trying"),
+        pytest.raises(CheckpointError, match=r"replay/segment is damaged: its checksum"),
+    ):
+        checkpoints.latest()

@@ -1,0 +1,217 @@
+"""A learner small enough for tests, with everything that a resume must bring back: a slow copy, a
+normaliser, stored latents, noise in acting and in learning. As a program it trains itself, and is
+killed at random moments until it is done."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from reverie.data import EpisodeStore, ReplayConfig
+from reverie.envs import EnvConfig
+from reverie.envs.parallel import parallel
+from reverie.learn.device import DeviceConfig
+from reverie.learn.directory import RunDirectory
+from reverie.learn.learner import Update, latent_spaces
+from reverie.learn.log import LogConfig
+from reverie.learn.optim import LaProp, OptimiserConfig
+from reverie.learn.run import CheckpointConfig, EvaluateConfig, Result, RunConfig, train
+
+WIDTH = 16
+
+
+class Memory(NamedTuple):
+    hidden: Tensor
+    action: Tensor
+
+
+class TinyAgent:
+    def __init__(self, learner):
+        self.learner = learner
+
+    def begin(self, batch):
+        return Memory(torch.zeros(batch, WIDTH), torch.zeros(batch, self.learner.actions))
+
+    def act(self, memory, obs, first, generator=None):
+        keep = ~first[:, None]
+        hidden = self.learner.read(memory.hidden * keep, memory.action * keep, obs)
+        action = torch.tanh(self.learner.actor(hidden))
+        if generator is not None:
+            noise = torch.randn(action.shape, generator=generator)
+            action = (action + 0.3 * noise).clamp(-1, 1)
+        return action, Memory(hidden, action)
+
+
+class TinyLearner(nn.Module):
+    """h_t = GRU(h_{t-1}, [o_t, a_{t-1}]) predicts reward; the actor climbs what it predicts."""
+
+    def __init__(self, obs, action):
+        super().__init__()
+        self.names = sorted(obs)
+        self.actions = action.size
+        size = sum(space.size for space in obs.values())
+        self.cell = nn.GRUCell(size + self.actions, WIDTH)
+        self.head = nn.Linear(WIDTH + self.actions, size + 1)
+        self.actor = nn.Linear(WIDTH, self.actions)
+        self.slow = nn.Linear(WIDTH, self.actions).requires_grad_(False)
+        self.register_buffer("scale", torch.ones(()))
+        self.spoil_at = None
+        self.seen = 0
+
+    @property
+    def agent(self):
+        return TinyAgent(self)
+
+    def read(self, hidden, action, obs):
+        x = torch.cat([*(obs[name].flatten(1) for name in self.names), action], -1)
+        return self.cell(x, hidden)
+
+    def update(self, batch, state, generator):
+        hidden, hiddens = state["hidden"], []
+        for t in range(batch.first.shape[1]):
+            keep = ~batch.first[:, t, None]
+            obs = {name: value[:, t] for name, value in batch.obs.items()}
+            hidden = self.read(hidden * keep, batch.action[:, t] * keep, obs)
+            hiddens.append(hidden)
+        h = torch.stack(hiddens, 1)
+        target = torch.cat([*(batch.obs[n] for n in self.names), batch.reward[..., None]], -1)
+        guess = self.head(torch.cat([h[:, :-1], batch.action[:, 1:]], -1))
+        fixed = h.detach()
+        noise = 0.1 * torch.randn(*fixed.shape[:2], self.actions, generator=generator)
+        action = torch.tanh(self.actor(fixed)) + noise
+        hope = self.head(torch.cat([fixed, action], -1))[..., -1]
+        self.scale.lerp_(hope.detach().std(), 0.1)
+        losses = {
+            "predict": (guess - target[:, 1:]).square() * ~batch.first[:, 1:, None],
+            "act": -hope / self.scale.clamp(min=0.1),
+            "stay": (torch.tanh(self.slow(fixed)) - action).square(),
+        }
+        self.seen += 1
+        if self.spoil_at == self.seen:
+            losses["act"] = losses["act"] * float("nan")
+        scales = {"predict": 1.0, "act": 0.1, "stay": 0.01}
+        return Update(losses, scales, {"hidden": fixed}, {"scale": self.scale})
+
+    def after_update(self):
+        for slow, fast in zip(self.slow.parameters(), self.actor.parameters(), strict=True):
+            slow.data.lerp_(fast.data, 0.05)
+
+    def latent(self, memory):
+        return {"hidden": memory.hidden}
+
+
+class Quiet(NamedTuple):
+    """What a small run needs, and what tests vary."""
+
+    frames: int = 800
+    updates: int = 0
+    every: int = 1
+    decisions: int = 50
+    seconds: float = 60.0
+    evaluate: int = 0
+    workers: int = 0
+    progress: str = "off"
+    prefill: int = 60
+
+
+ENV = EnvConfig("toy:pendulum", repeat=2, max_decisions=25)
+
+
+def config(quiet, **changes):
+    values = {
+        "seed": 3,
+        "frames": quiet.frames,
+        "updates": quiet.updates,
+        "train_ratio": 20.0,
+        "prefill": quiet.prefill,
+        "evaluate": EvaluateConfig(quiet.evaluate, episodes=3),
+        "checkpoint": CheckpointConfig(quiet.seconds, quiet.decisions),
+        "log": LogConfig(quiet.every, progress=quiet.progress, seconds=1.0),
+        "optimiser": OptimiserConfig(lr=1e-2, warmup=10),
+        "device": DeviceConfig(device="cpu", threads=1),
+    }
+    return RunConfig(**{**values, **changes})
+
+
+def learner_for(envs):
+    torch.manual_seed(0)
+    return TinyLearner(envs.obs, envs.action)
+
+
+def tiny_run(path, quiet, *, env=ENV, count=2, prepare=None, **changes) -> Result:
+    """Train a tiny learner in a run directory, or go on."""
+    with (
+        RunDirectory(path) as place,
+        parallel(env, count, seed=7, workers=quiet.workers) as envs,
+        EpisodeStore(place.episodes, envs.obs, envs.action) as store,
+    ):
+        learner = learner_for(envs)
+        replay = ReplayConfig(batch=4, length=8).build(store, seed=5, latent=latent_spaces(learner))
+        if prepare is not None:
+            prepare(learner, envs, replay)
+        return train(
+            learner,
+            replay,
+            config(quiet, **changes),
+            place,
+            family="tiny",
+            envs=envs,
+            evaluation=(lambda: parallel(env, 2, seed=99)) if quiet.evaluate else None,
+            recipe={"width": WIDTH},
+        )
+
+
+def survive(path: Path, quiet: Quiet, seed: int, pause: float) -> int:
+    """Run in a process of its own that is killed after up to `pause` seconds, until it is done."""
+    chance = random.Random(seed)
+    LaProp([nn.Parameter(torch.zeros(1))], OptimiserConfig())  # imports what torch imports late
+    for kills in range(1000):
+        child = os.fork()
+        if child == 0:
+            try:
+                tiny_run(path, quiet)
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(1)
+            os._exit(0)
+        deadline = time.monotonic() + chance.uniform(0.0, pause)
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                if status:
+                    raise SystemExit(1)
+                return kills
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pause *= 1.1
+    raise SystemExit("the run never came to its end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=800)
+    parser.add_argument("--kills", type=int, default=-1, help="seed of the kills")
+    parser.add_argument("--pause", type=float, default=0.5)
+    parser.add_argument("--progress", default="off")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    given = parser.parse_args()
+    quiet = Quiet(frames=given.frames, progress=given.progress, seconds=given.seconds)
+    if given.kills >= 0:
+        print(survive(given.run, quiet, given.kills, given.pause))
+    else:
+        tiny_run(given.run, quiet)
+
+
+if __name__ == "__main__":
+    main()
