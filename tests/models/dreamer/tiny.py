@@ -32,7 +32,7 @@ def config(
         latent=LatentConfig(kind=latent, variables=4, classes=5),  # type: ignore[arg-type]
         cell=CellConfig(kind=cell, deter=16, hidden=8, blocks=4),  # type: ignore[arg-type]
         loss=LossConfig(kl=kl),  # type: ignore[arg-type]
-        **{"units": 8, "depth": 2, "layers": 1, **parts},
+        **{"units": 8, "depth": 4, "layers": 1, **parts},
     )
 
 
@@ -51,7 +51,7 @@ def model(
 
 
 def rows(net: Dreamer, batch: int = 3, length: int = 6, seed: int = 0) -> Batch:
-    """Random rows in the model's precision; every sequence begins an episode, one begins another."""
+    """Random rows in the model's precision; one sequence begins a second episode half-way."""
     made = sample_rows(net.spec, batch, length, torch.Generator().manual_seed(seed))
     dtype = net.bins.dtype
     obs = {k: x.to(dtype) if x.is_floating_point() else x for k, x in made.obs.items()}
