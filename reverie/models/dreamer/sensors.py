@@ -35,15 +35,15 @@ def masked(obs: Obs, name: str, value: Tensor) -> Tensor:
 class Encoder(nn.Module):
     """All sensors `[N, ...]` to one embedding `[N, E]`; a missing sensor reads as zero.
 
-    Vectors are squashed by symlog, joined and passed through an MLP; each camera has its own
-    convolutional encoder.
+    Vectors are squashed by symlog, joined in the order of their names and passed through an MLP;
+    each camera has its own convolutional encoder.
     """
 
     def __init__(self, spaces: Mapping[str, Space], config: DreamerConfig) -> None:
         super().__init__()
-        self.spaces = dict(spaces)
-        self.vectors = [name for name, space in spaces.items() if not space.is_image]
-        self.images = [name for name, space in spaces.items() if space.is_image]
+        self.spaces = dict(sorted(spaces.items()))
+        self.vectors = [name for name, space in self.spaces.items() if not space.is_image]
+        self.images = [name for name, space in self.spaces.items() if space.is_image]
         width = sum(spaces[name].size for name in self.vectors)
         widths = [width, *[config.units] * config.layers]
         pairs = zip(widths, widths[1:], strict=False)
