@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Generator, Tensor
 
 from reverie.core.spec import Spec
@@ -53,6 +54,23 @@ class Batch(NamedTuple):
     """`[B, T]` bool, row ends an episode because the task ended: nothing follows."""
 
 
+def sample_rows(spec: Spec, batch: int, length: int, generator: Generator | None = None) -> Batch:
+    """Random rows `[batch, length]` from a model's spaces, on the CPU: for tests, not for learning.
+
+    Every sequence begins an episode and the first begins another one half-way; where chunks are
+    of n > 1 rows, episodes begin with the last row of a chunk, the one that `observe` reads.
+    """
+    first = torch.zeros(batch, length, dtype=torch.bool)
+    half = (length // spec.chunk + 1) // 2 * spec.chunk
+    first[:, spec.chunk - 1] = True
+    first[0, half + spec.chunk - 1 :][:1] = True
+    last = torch.cat([first[:, 1:], torch.zeros(batch, 1, dtype=torch.bool)], 1)
+    obs = {k: space.sample(batch, length, generator=generator) for k, space in spec.obs.items()}
+    action = spec.action.sample(batch, length, generator=generator) * ~first[..., None]
+    reward = torch.randn(batch, length, generator=generator) * ~first
+    return Batch(obs, action, reward, first, last, last)
+
+
 class WorldModel(Protocol[S, N]):
     """A filter (`observe`) and a predictor (`step`) over one opaque state; no hidden state."""
 
@@ -70,7 +88,7 @@ class WorldModel(Protocol[S, N]):
         ...
 
     def observe(self, state: S, action: Tensor, obs: Obs, first: Tensor, noise: N) -> S:
-        """s_t from s_{t-n}, a_{t-n:t} `[B, n, A]` and o_t; rows where `first` `[B]` keep only context."""
+        """s_t from s_{t-n}, a_{t-n:t} `[B, n, A]`, o_t; where `first` `[B]` only context stays."""
         ...
 
     def step(self, state: S, action: Tensor, noise: N) -> Transition[S]:

@@ -72,7 +72,7 @@ def imagine(
     """s_{k+1} = step(s_k, a_k) for H steps from `state`.
 
     `act` is a plan `[H, B, n, A]`, or a function of (state, k) that returns `[B, n, A]`, which then
-    needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` the rollout's states are
+    needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` its states are
     s_H alone, `[1, B, ...]`: long futures of many candidates need not be held at once.
     """
     if isinstance(act, Tensor):

@@ -67,6 +67,29 @@ class Space:
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
+    def sample(self, *lead: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Random values `[*lead, *shape]`, on the CPU: uniform where both bounds are finite.
+
+        Unbounded floats are normal (and kept within a single bound); unbounded integers are below
+        256 for uint8 and below 10 for int64; a discrete choice is a uniform one-hot vector.
+        """
+        shape = (*lead, *self.shape)
+        if self.discrete:
+            choice = torch.randint(self.size, lead, generator=generator)
+            return torch.nn.functional.one_hot(choice, self.size).float()
+        low, high = (
+            torch.tensor(bound, dtype=torch.float64).expand(self.size).reshape(self.shape)
+            for bound in (self.low, self.high)
+        )
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
+        if self.dtype != "float32":
+            top = {"uint8": 255.0, "bool": 1.0}.get(self.dtype, 9.0)
+            low, high = torch.where(low.isinf(), 0, low), torch.where(high.isinf(), top, high)
+            return (low + uniform * (high - low + 1)).floor().to(self.torch_dtype)
+        normal = torch.randn(shape, generator=generator, dtype=torch.float64)
+        free = normal.maximum(low).minimum(high)
+        return torch.where((high - low).isfinite(), low + uniform * (high - low), free).float()
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes the same space (infinite bounds as null)."""
 

@@ -105,6 +105,23 @@ def from_named(values: dict[str, Tensor], like: Any) -> Any:
     return pytree.tree_unflatten([values[name] for name in names], pytree.tree_structure(like))
 
 
+def differ(one: Any, two: Any, tolerance: float = 0.0) -> str:
+    """Where two trees first differ, in words, and by how much; empty where they are equal.
+
+    `tolerance` is absolute and relative. NaN equals NaN; a leaf that is None is no leaf.
+    """
+    left, right = ({k: x for k, x in named(t).items() if x is not None} for t in (one, two))
+    if left.keys() != right.keys():
+        return f"leaves {sorted(left)} against {sorted(right)}"
+    for name, x in left.items():
+        y = right[name]
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return f"{name!r}: {[*x.shape]} {x.dtype} against {[*y.shape]} {y.dtype}"
+        if not torch.allclose(x.double(), y.double(), tolerance, tolerance, equal_nan=True):
+            return f"{name!r} by {(x.double() - y.double()).abs().max():.3g}"
+    return ""
+
+
 def _label(key: Any) -> str:
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
