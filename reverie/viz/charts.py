@@ -160,7 +160,7 @@ def _axes(chart: Chart, frame: _Frame) -> Iterable[str]:
     x, y = frame.x, frame.y
     for value, label in zip(y.ticks, y.labels, strict=True):
         at = y(value)
-        kind = "base" if at >= y.start - 0.5 else "grid"
+        kind = "base" if at >= y.start - 0.5 else "guide"
         ends = f'x1="{x.start:.1f}" x2="{x.stop:.1f}" y1="{at:.1f}" y2="{at:.1f}"'
         yield f'<line class="{kind}" {ends}/>'
         yield (

@@ -55,7 +55,9 @@ def encode(frames: Frames, fps: float, format: str = ".webp", quality: int = 70)
     else:
         pictures = [image.fromarray(frame) for frame in frames]
     if format == ".webp":
-        options |= {"quality": quality, "method": 4, "duration": round(1000 / fps)}
+        # No key frames after the first: a still background is then stored once.
+        few = {"kmin": len(frames) + 1, "kmax": len(frames) + 2}
+        options |= {"quality": quality, "method": 4, "duration": round(1000 / fps), **few}
     if format == ".png" and len(pictures) == 1:
         options = {}
     buffer = io.BytesIO()

@@ -1,0 +1,174 @@
+"""A film as one moving picture: the real robot on the left, what the model imagines on the right.
+
+Below them a bar: grey while the model watches, coloured from the moment it is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reverie.viz.film import Film, Trace
+from reverie.viz.video import Frames, pillow
+
+_GROUND = (17, 20, 26)
+_LINE = (52, 58, 70)
+_INK = (232, 235, 240)
+_QUIET = (146, 154, 168)
+_MODEL = (86, 180, 233)  # sky blue of Okabe and Ito's palette for all kinds of colour vision
+_HEAD, _FOOT, _GAP, _EDGE = 34, 46, 8, 3
+
+Picture = NDArray[np.uint8]
+
+
+class Pair(NamedTuple):
+    """One moment of a film."""
+
+    seconds: float
+    """After the model was left alone; negative while it watches [s]."""
+    real: Picture
+    imagined: Picture
+
+
+def compose(film: Film, height: int = 300) -> tuple[Frames, float]:
+    """Frames `[F, h, w, 3]` with both sides, labels and the bar; and frames per second.
+
+    Where one side cannot be drawn, its sensors are drawn as curves that grow with time; where
+    neither can, real and imagined curves share the picture.
+    """
+    every = film.shown[1] - film.shown[0] if len(film.shown) > 1 else 1
+    frames = [_frame(film, index, height) for index in range(len(film.shown))]
+    return np.stack(frames), 1 / (every * film.dt)
+
+
+def moments(film: Film, count: int = 6) -> list[Pair]:
+    """A few moments to print side by side: one while the model watches, the others spread over
+    what it imagined; none if a side has no pictures."""
+    if film.real is None or film.imagined is None:
+        return []
+    last = film.observed - 1
+    alone = [i for i, row in enumerate(film.shown) if row > last]
+    watching = [i for i, row in enumerate(film.shown) if row <= last]
+    picked = np.linspace(0, len(alone) - 1, min(count - 1, len(alone))).round().astype(int)
+    chosen = [watching[-1], *(alone[k] for k in dict.fromkeys(picked.tolist()))]
+    return [Pair((film.shown[i] - last) * film.dt, film.real[i], film.imagined[i]) for i in chosen]
+
+
+def _frame(film: Film, index: int, height: int) -> Picture:
+    row = film.shown[index]
+    alone = row >= film.observed
+    left = None if film.real is None else film.real[index]
+    right = None if film.imagined is None else film.imagined[index]
+    tiles: list[tuple[str, Any]] = []
+    watch = "the model imagines" if alone else "the model watches"
+    if left is not None:
+        tiles.append(("the real robot", _scaled(left, height)))
+    if right is not None:
+        tiles.append((watch, _scaled(right, height)))
+    else:
+        width = (tiles[0][1].width if tiles else 2 * height + _GAP) if film.traces else 0
+        tiles.append((watch, curves(film, row, (width or height, height))))
+    width = sum(tile.width for _, tile in tiles) + _GAP * (len(tiles) - 1) + 2 * _EDGE
+    canvas = pillow().new("RGB", (width, _HEAD + height + _FOOT), _GROUND)
+    draw = _pen(canvas)
+    x = _EDGE
+    for name, tile in tiles:
+        marked = alone and name.startswith("the model")
+        draw.text((x + 2, 8), name, fill=_MODEL if marked else _INK, font=_font(16))
+        if marked:
+            box = (x - _EDGE, _HEAD - _EDGE, x + tile.width + _EDGE - 1, _HEAD + height + _EDGE - 1)
+            draw.rectangle(box, outline=_MODEL, width=_EDGE)
+        canvas.paste(tile, (x, _HEAD))
+        x += tile.width + _GAP
+    _bar(film, row, draw, (_EDGE, width - _EDGE), _HEAD + height)
+    return np.asarray(canvas)
+
+
+def _bar(film: Film, row: int, draw: Any, ends: tuple[int, int], top: int) -> None:
+    """How far the film is, and where the model was left alone."""
+    start, stop = ends
+    span = stop - start
+    last = film.observed - 1
+    border = start + span * last / (film.rows - 1)
+    now = start + span * row / (film.rows - 1)
+    y = top + 14
+    draw.rectangle((start, y, stop, y + 5), fill=_LINE)
+    draw.rectangle((start, y, min(now, border), y + 5), fill=_QUIET)
+    if now > border:
+        draw.rectangle((border, y, now, y + 5), fill=_MODEL)
+    draw.rectangle((border - 1, y - 4, border + 1, y + 9), fill=_INK)
+    seconds = (row - last) * film.dt
+    words = f"imagined {seconds:.2f} s ahead" if seconds > 0 else "watching the sensors"
+    font = _font(14)
+    draw.text((start + 2, y + 12), words, fill=_MODEL if seconds > 0 else _QUIET, font=font)
+    total = f"of {(film.rows - 1 - last) * film.dt:.2f} s, with the real actions"
+    draw.text((stop - draw.textlength(total, font=font), y + 12), total, fill=_QUIET, font=font)
+
+
+def curves(film: Film, row: int, size: tuple[int, int]) -> Any:
+    """The sensors up to a row: real in white, imagined in colour, as a Pillow image (w, h)."""
+    width, height = size
+    canvas = pillow().new("RGB", size, _GROUND)
+    draw = _pen(canvas)
+    columns = 2 if width > 480 else 1
+    traces = choose(film.traces, columns * max(1, height // 76))
+    lines = -(-len(traces) // columns) or 1
+    for k, trace in enumerate(traces):
+        cell = (width // columns, height // lines)
+        x, y = k % columns * cell[0], k // columns * cell[1]
+        _cell(draw, trace, film.observed, row, (x + 2, y + 2, x + cell[0] - 8, y + cell[1] - 8))
+    return canvas
+
+
+def choose(traces: tuple[Trace, ...], count: int) -> list[Trace]:
+    """Some of the traces in their order, spread evenly; the reward among them if it is there."""
+    if len(traces) <= count:
+        return list(traces)
+    picked = np.linspace(0, len(traces) - 1, count).round().astype(int)
+    return [traces[i] for i in picked]
+
+
+def _cell(draw: Any, trace: Trace, observed: int, row: int, box: tuple[int, int, int, int]) -> None:
+    """One small chart: its box is (left, top, right, bottom)."""
+    left, top, right, bottom = box
+    draw.text((left, top), trace.label, fill=_QUIET, font=_font(13))
+    top += 19
+    both = np.concatenate([trace.real, trace.imagined])
+    low, high = (float(f(both[np.isfinite(both)])) for f in (np.min, np.max))
+    span = max(high - low, 1e-6)
+    border = left + (right - left) * (observed - 1) / (len(trace.real) - 1)
+    draw.rectangle((left, top, border, bottom), fill=(26, 30, 38))
+    draw.line((left, bottom, right, bottom), fill=_LINE)
+    for values, colour, start in ((trace.real, _INK, 0), (trace.imagined, _MODEL, observed - 1)):
+        points = [
+            (
+                left + (right - left) * t / (len(values) - 1),
+                bottom - 2 - (bottom - top - 4) * (values[t] - low) / span,
+            )
+            for t in range(start, row + 1)
+            if np.isfinite(values[t])
+        ]
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=2, joint="curve")
+
+
+def _scaled(picture: Picture, height: int) -> Any:
+    image = pillow().fromarray(picture)
+    if image.height == height:
+        return image
+    width = max(1, round(image.width * height / image.height))
+    return image.resize((width, height), pillow().Resampling.BICUBIC)
+
+
+def _pen(canvas: Any) -> Any:
+    from PIL import ImageDraw
+
+    return ImageDraw.Draw(canvas)
+
+
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
