@@ -89,13 +89,16 @@ class Log:
         return self._size
 
     def close(self) -> None:
-        """Write what waits and close the file."""
-        if self._file >= 0:
-            try:
-                self._drain()
-            finally:
-                os.close(self._file)
-                self._file = -1
+        """Write what waits and close the file; what still cannot be written is given up."""
+        if self._file < 0:
+            return
+        try:
+            self._drain()
+        except OSError as error:
+            warnings.warn(f"{len(self._waiting)} lines of {self.path} are lost ({error}).")
+        finally:
+            os.close(self._file)
+            self._file = -1
 
     def _drain(self) -> None:
         while self._waiting:

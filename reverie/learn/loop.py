@@ -98,6 +98,12 @@ class Loop:
                 error.add_note(f"The last good checkpoint is {self.checkpoint}.")
                 self.log.write("note", self._now(), {"text": str(error)})
                 raise
+            except (OSError, CheckpointError) as error:
+                error.add_note(
+                    "The run stopped. Free some space if that is what is lacking, and run the same "
+                    f"command again: it goes on from {self.checkpoint}."
+                )
+                raise
             finally:
                 self.log.close()
                 if self.board is not None:
@@ -224,11 +230,7 @@ class Loop:
             self._trouble = now
             warnings.warn(f"{error} The run goes on and tries again.", stacklevel=2)
         elif now - self._trouble > PATIENCE:
-            error.add_note(
-                f"Nothing could be written for {PATIENCE / 60:.0f} minutes, so the run stopped. "
-                "Free some space and run the same command again: it goes on from "
-                f"{self.checkpoint}."
-            )
+            error.add_note(f"Nothing could be written for {PATIENCE / 60:.0f} minutes.")
             raise error
 
     def _save(self) -> None:
@@ -325,8 +327,10 @@ class Loop:
     def _return_to(self, found: Checkpoint) -> int:
         """Bring the environments back. Where they cannot be, take in what was recorded after the
         checkpoint, since it will not be recorded again; returns those rows."""
-        if self.collector is not None and self.collector.load_state_dict(found.part("collector")):
-            return 0
+        if self.collector is not None and self.envs is not None:
+            returned = self.collector.load_state_dict(found.part("collector"))
+            if returned and self.envs.repeatable:
+                return 0
         opened = {part.key for part in self.replay.store.opened.values()}
         resets = sum(key.part == 0 and key not in opened for key in self.replay.later)
         gained = self.replay.adopt_later()

@@ -125,6 +125,7 @@ def train(
         DivergenceError: a loss, gradient or weight is not finite; the last checkpoint is good.
         CheckpointError: a checkpoint does not fit what was given, or none could be written for
             ten minutes; until then a run on a full disk goes on and tries again.
+        OSError: rows could not be kept even in memory and scratch files; resume when they can.
     """
     from reverie.learn.loop import Loop
 

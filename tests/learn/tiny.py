@@ -76,7 +76,8 @@ class TinyLearner(nn.Module):
         return self.cell(x, hidden)
 
     def update(self, batch, state, generator):
-        hidden, hiddens = state["hidden"], []
+        hidden = state["hidden"] if state else torch.zeros(len(batch.first), WIDTH)
+        hiddens = []
         for t in range(batch.first.shape[1]):
             keep = ~batch.first[:, t, None]
             obs = {name: value[:, t] for name, value in batch.obs.items()}
@@ -121,6 +122,7 @@ class Quiet(NamedTuple):
     workers: int = 0
     progress: str = "off"
     prefill: int = 60
+    context: int = 1
 
 
 ENV = EnvConfig("toy:pendulum", repeat=2, max_decisions=25)
@@ -155,7 +157,9 @@ def tiny_run(path, quiet, *, env=ENV, count=2, prepare=None, **changes) -> Resul
         EpisodeStore(place.episodes, envs.obs, envs.action) as store,
     ):
         learner = learner_for(envs)
-        replay = ReplayConfig(batch=4, length=8).build(store, seed=5, latent=latent_spaces(learner))
+        replay = ReplayConfig(batch=4, length=8, context=quiet.context).build(
+            store, seed=5, latent=latent_spaces(learner)
+        )
         if prepare is not None:
             prepare(learner, envs, replay)
         return train(
