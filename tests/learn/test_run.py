@@ -245,8 +245,9 @@ def test_a_disk_that_stays_full_stops_the_run_and_says_how_to_go_on(tmp_path, mo
     finally:
         limit_files(resource.RLIM_INFINITY)
     error = caught.value  # closing the store may fail too
-    notes = getattr(error, "__notes__", None) or error.__context__.__notes__
-    assert "run the same command again" in notes[-1]
+    while not hasattr(error, "__notes__"):
+        error = error.__context__
+    assert "run the same command again" in error.__notes__[-1]
     tiny_run(path, quiet)
     assert curve(path) == curve(tmp_path / "whole")
 
