@@ -71,7 +71,7 @@ class Built:
     """One implementation, ready: `update()` does one update and returns when it is done."""
 
     update: Update
-    parameters: int | None
+    parameters: int
     versions: dict[str, str]
 
 
@@ -82,8 +82,8 @@ def versions_of(*names: str) -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
-def ours(size: str, compile: bool) -> Built:
-    """Our learner through its recipe: `benchmark_update` gives a callable that does one update."""
+def ours(size: Any, compile: bool, threads: int) -> Built:
+    """Our learner through its recipe: one update, and how many parameters it moves."""
     sys.path.insert(0, str(ROOT))
     try:
         from reverie.recipes.dreamer import benchmark_update
@@ -92,8 +92,8 @@ def ours(size: str, compile: bool) -> Built:
             f"{sys.executable} cannot import reverie.recipes.dreamer.benchmark_update ({error}); "
             'install the project into this interpreter: pip install -e ".[dev]"'
         ) from error
-    update = benchmark_update(size=size, compile=compile)
-    return Built(update, getattr(update, "parameters", None), versions_of("torch", "numpy"))
+    update, parameters = benchmark_update(size=size, compile=compile, threads=threads)
+    return Built(update, parameters, versions_of("torch", "numpy"))
 
 
 def peer_torch(checkout: str, size: str, batches: int) -> Built:
@@ -193,7 +193,7 @@ def build(spec: Mapping[str, Any]) -> Built:
     if spec["threads"] and spec["kind"] != "jax":
         importlib.import_module("torch").set_num_threads(spec["threads"])
     if spec["kind"] == "ours":
-        return ours(spec["size"], spec["compile"])
+        return ours(spec["size"], spec["compile"], spec["threads"])
     peer = peer_jax if spec["kind"] == "jax" else peer_torch
     return peer(spec["checkout"], spec["size"], spec["updates"] + 1)
 
@@ -402,11 +402,10 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     head = ("implementation", "parameters", "threads", "median", "min", "CPU", "elsewhere", "ratio")
     print("{:<26}{:>11}{:>9}{:>9}{:>9}{:>9}{:>11}{:>8}".format(*head))
     for row in rows:
-        count = f"{row['parameters']:,}" if row["parameters"] else "?"
         elsewhere = "?" if row["elsewhere"] is None else f"{row['elsewhere']:.2f}"
         ratio = f"{row['ratio']['wall']:.2f}" if "ratio" in row else "-"
         print(
-            f"{row['implementation']:<26}{count:>11}{row['threads'] or 'default':>9}"
+            f"{row['implementation']:<26}{row['parameters']:>11,}{row['threads'] or 'default':>9}"
             f"{row['median_ms']:>9.0f}{row['min_ms']:>9.0f}{row['cpu_ms']:>9.0f}"
             f"{elsewhere:>11}{ratio:>8}"
         )
