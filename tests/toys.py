@@ -205,7 +205,7 @@ class PendulumState(NamedTuple):
 class Pendulum(nn.Module):
     """A damped pendulum with a torque too weak to lift it at once, differentiable throughout.
 
-    m l^2 w' = m g l sin(angle) - damping w + 2 torque, integrated by semi-implicit Euler steps.
+    m l^2 w' = m g l sin(angle) - damping w + 5 torque, integrated by semi-implicit Euler steps.
     Only the angle is sensed; the speed is its backward difference.
     """
 
@@ -249,7 +249,7 @@ class Pendulum(nn.Module):
         parts = 2
         for _ in range(parts):
             pull = mass * self.gravity * length * torch.sin(angle) - self.damping * speed
-            change = (pull + 2 * action[:, 0, 0]) / (mass * length**2)
+            change = (pull + 5 * action[:, 0, 0]) / (mass * length**2)
             speed = speed + change * self.spec.dt / parts
             angle = angle + speed * self.spec.dt / parts
         reward = torch.cos(angle) - 0.01 * speed**2

@@ -1,4 +1,4 @@
-"""What IS a world model? The interface, what follows from it, and the check that holds models to it.
+"""What IS a world model? The interface, what follows from it, and the check that models keep it.
 
 Nothing but torch is needed, and nothing above is known. `rollout` and `tree` are modules of small
 functions, read by their own name: `rollout.imagine(...)`, `tree.select(...)`.

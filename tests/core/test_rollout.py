@@ -1,0 +1,192 @@
+"""What follows from the interface: encode, filter, imagine, rank, and a planner on top of them."""
+
+import math
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from reverie.core import rollout, tree
+from reverie.core.model import sample_rows
+from tests.toys import Chunked, Latent, LatentState, Pendulum, PendulumState
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def test_draw_is_noise_for_every_step_and_row_from_one_generator() -> None:
+    noise = rollout.draw(Chunked(), 5, 2, generator())
+    assert noise["frames"].shape == (5, 2, 3, 6)
+    assert not tree.differ(noise, rollout.draw(Chunked(), 5, 2, generator()))
+    assert tree.differ(noise, rollout.draw(Chunked(), 5, 2, generator(1)))
+    assert rollout.draw(Pendulum(), 5, 2, generator()) == ()
+
+
+def test_encode_is_the_state_after_a_first_observation() -> None:
+    model = Pendulum()
+    angle = torch.tensor([0.3, -2.0])
+    obs = {"angle": torch.stack([angle.cos(), angle.sin()], -1)}
+    context = {"mass": torch.tensor([0.7, 1.3]), "length": torch.tensor([0.9, 1.1])}
+    state = rollout.encode(model, obs, context)
+    torch.testing.assert_close(state.angle, angle)
+    assert torch.equal(state.speed, torch.zeros(2))
+    assert torch.equal(state.body["mass"], context["mass"])
+
+
+def test_encode_takes_its_noise_from_the_generator() -> None:
+    model = Latent()
+    obs = {name: x[:, 0] for name, x in sample_rows(model.spec, 3, 2, generator()).obs.items()}
+    one, again, other = (rollout.encode(model, obs, generator=generator(s)) for s in (1, 1, 2))
+    assert not tree.differ(one, again)
+    assert tree.differ(one, other)
+
+
+@pytest.mark.parametrize("family", [Latent, Chunked])
+@torch.no_grad()
+def test_filter_is_a_loop_of_observe(family: type[nn.Module]) -> None:
+    model = family()
+    n, steps = model.spec.chunk, 5
+    rows = sample_rows(model.spec, 3, steps * n, generator())
+    obs = {name: x[:, n - 1 :: n] for name, x in rows.obs.items()}
+    first, action = rows.first[:, n - 1 :: n], rows.action.unflatten(1, (steps, n))
+    noise = rollout.draw(model, steps, 3, generator())
+    states = rollout.filter(model, model.initial(3), action, obs, first, noise)
+    state = model.initial(3)
+    for t in range(steps):
+        now = {name: x[:, t] for name, x in obs.items()}
+        state = model.observe(state, action[:, t], now, first[:, t], tree.select(noise, t))
+        assert not tree.differ(tree.map(lambda x, t=t: x[:, t], states), state, 1e-6)
+
+
+def test_filter_asks_observe_all_where_there_is_one() -> None:
+    class Whole(Latent):
+        def observe(self, *given: object) -> LatentState:
+            raise AssertionError("the sequence was not read at once")
+
+    model = Whole()
+    rows = sample_rows(model.spec, 2, 4, generator())
+    noise = rollout.draw(model, 4, 2, generator())
+    action = rows.action[:, :, None]
+    states = rollout.filter(model, model.initial(2), action, rows.obs, rows.first, noise)
+    assert states.deter.shape == (2, 4, 8)
+
+
+@torch.no_grad()
+def test_imagine_follows_a_plan_step_by_step() -> None:
+    model = Latent()
+    plan = torch.rand(4, 3, 1, 2, generator=generator()) * 2 - 1
+    noise = rollout.draw(model, 4, 3, generator())
+    context = {"task": torch.randn(3, 2, generator=generator())}
+    start = model.initial(3, context)
+    future = rollout.imagine(model, start, plan, noise)
+    state, rewards = start, []
+    for k in range(4):
+        transition = model.step(state, plan[k], noise[k])
+        state = transition.state
+        rewards.append(transition.reward)
+        assert not tree.differ(tree.select(future.states, k), state)
+    assert torch.equal(future.transition.reward, torch.stack(rewards))
+    assert torch.equal(future.actions, plan)
+    assert future.transition.continues.shape == (4, 3)
+    assert future.transition.cost is None
+    assert future.transition.uncertainty is None
+    assert future.transition.state is future.states
+
+
+@torch.no_grad()
+def test_imagine_with_a_policy_acts_on_the_state_it_reached() -> None:
+    model = Pendulum()
+    seen = []
+
+    def act(state: PendulumState, k: int) -> Tensor:
+        seen.append((k, state))
+        return torch.tanh(state.speed)[:, None, None]
+
+    start = model.initial(2)._replace(speed=torch.tensor([0.5, -1.0]))
+    future = rollout.imagine(model, start, act, (), steps=6)
+    assert [k for k, _ in seen] == [0, 1, 2, 3, 4, 5]
+    assert not tree.differ(seen[0][1], start)
+    assert not tree.differ(seen[3][1], tree.select(future.states, 2))
+    assert not tree.differ(future, rollout.imagine(model, start, future.actions, ()))
+
+
+def test_imagine_with_a_policy_needs_the_number_of_steps() -> None:
+    model = Pendulum()
+    with pytest.raises(ValueError, match="steps=H"):
+        rollout.imagine(model, model.initial(1), lambda state, k: torch.zeros(1, 1, 1), ())
+
+
+@torch.no_grad()
+def test_keeping_only_the_last_state_changes_nothing_else() -> None:
+    model = Pendulum()
+    plan = torch.ones(7, 2, 1, 1)
+    every = rollout.imagine(model, model.initial(2), plan, ())
+    last = rollout.imagine(model, model.initial(2), plan, (), keep="last")
+    assert not tree.differ(last.states, tree.map(lambda x: x[-1:], every.states))
+    assert torch.equal(last.transition.reward, every.transition.reward)
+
+
+def test_gradient_reaches_the_plan_through_every_step() -> None:
+    model = Pendulum()
+    plan = torch.zeros(8, 1, 1, 1, requires_grad=True)
+    future = rollout.imagine(model, model.initial(1), plan, ())
+    (slope,) = torch.autograd.grad(future.states.speed[-1].sum(), plan)
+    assert (slope.abs() > 0).all()
+
+
+def total(future: rollout.Rollout) -> Tensor:
+    return future.transition.reward.sum(0)
+
+
+@torch.no_grad()
+def test_rank_scores_each_plan_from_each_state() -> None:
+    model = Latent()
+    start = model.initial(2, {"task": torch.randn(2, 2, generator=generator())})
+    plans = torch.rand(2, 3, 4, 1, 2, generator=generator()) * 2 - 1
+    noise = rollout.draw(model, 4, 2, generator())
+    scores = rollout.rank(model, start, plans, total, noise)
+    assert scores.shape == (2, 3)
+    for b in range(2):
+        for k in range(3):
+            row = slice(b, b + 1)
+            alone = rollout.imagine(
+                model, tree.select(start, row), plans[b, k][:, None], noise[:, row]
+            )
+            torch.testing.assert_close(scores[b, k], total(alone)[0])
+
+
+@torch.no_grad()
+def test_plans_of_a_state_share_its_noise() -> None:
+    model = Latent()
+    plan = torch.rand(1, 1, 4, 1, 2, generator=generator()).expand(2, 5, 4, 1, 2)
+    noise = rollout.draw(model, 4, 2, generator())
+    scores = rollout.rank(model, model.initial(2), plan, total, noise)
+    torch.testing.assert_close(scores, scores[:, :1].expand(2, 5))
+    assert scores[0, 0] != scores[1, 0]  # The two states are equal; their noise is not.
+
+
+def search(model: Pendulum, state: PendulumState, steps: int, hold: int, seed: int) -> Tensor:
+    """The cross-entropy method: a plan `[steps * hold, 1, 1, 1]`, each action held for a while."""
+    draws = generator(seed)
+    mean, spread = torch.zeros(steps, 1), torch.ones(steps, 1)
+    for _ in range(12):
+        sample = torch.randn(200, steps, 1, generator=draws)
+        plans = (mean + spread * sample).clamp(-1, 1)
+        held = plans.repeat_interleave(hold, 1)[None, :, :, None]
+        scores = rollout.rank(model, state, held, total, ())[0]
+        best = plans[scores.topk(20).indices]
+        mean, spread = best.mean(0), best.std(0) + 0.01
+    return held[0, scores.argmax()][:, None]
+
+
+@torch.no_grad()
+def test_a_planner_of_a_dozen_lines_swings_the_pendulum_up() -> None:
+    model = Pendulum()
+    hanging = model.initial(1)
+    plan = search(model, hanging, steps=20, hold=4, seed=0)
+    height = torch.cos(rollout.imagine(model, hanging, plan, ()).states.angle)
+    assert height[-20:].mean() > 0.9
+    push = torch.cos(rollout.imagine(model, hanging, torch.ones_like(plan), ()).states.angle)
+    assert push.max() < 0  # Its motor cannot lift it: it has to swing.
+    assert math.isclose(float(torch.cos(hanging.angle)), -1, abs_tol=1e-6)
