@@ -147,8 +147,7 @@ def _imagine(arguments: list[str]) -> int:
     options = _parse(ImagineOptions, "imagine", arguments)
     from reverie.recipes.run import load
     from reverie.recipes.study import film, predict
-    from reverie.viz.film import side_by_side
-    from reverie.viz.video import write
+    from reverie.viz import panel, video
 
     loaded = load(options.run)
     result = predict(
@@ -159,10 +158,8 @@ def _imagine(arguments: list[str]) -> int:
     shot = film(loaded, observed=options.observed, horizon=options.horizon)
     for note in shot.notes:
         console.print(note)
-    frames = side_by_side(shot)
-    if frames is not None:
-        path = write(options.film or options.run / "imagine.webp", frames, 1 / shot.dt)
-        print(path)
+    frames, fps = panel.compose(shot)
+    print(video.write(options.film or options.run / "imagine.webp", frames, fps))
     return 0
 
 

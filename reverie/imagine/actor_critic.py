@@ -159,52 +159,44 @@ class ActorCritic(nn.Module):
     ) -> Imagined:
         """H steps of the policy inside the model from `start` `[N, ...]`, where `alive` `[N]`.
 
-        The policy (and, with REINFORCE, the critic) runs with its graph as the future unfolds, so
-        that the losses need not run it again. Where the actor learns through the model, the
-        returns have a graph to the actions in which model and critic are constants.
+        The policy runs with its graph as the future unfolds, so that its loss need not run it
+        again. Where the actor learns through the model, the returns have a graph to the actions in
+        which model and critic are constants.
         """
         config, through = self.config, self.config.gradient == "dynamics"
         size = alive.shape[0]
         model_noise = rollout.draw(model, config.horizon, size, generator)
         noise = self.policy.noise(config.horizon * size, generator).unflatten(0, (-1, size))
         policy: list[Distribution] = []
-        logits: list[Tensor] = []
-        slow: list[Tensor] = []
-        values: list[Tensor] = []
+        features: list[Tensor] = []
 
         def act(state: Any, k: int) -> Tensor:
-            features = model.features(state)
-            slow.append(self._mean(self.slow, features))
-            if through:
-                values.append(twohot_mean(self.value(features), self.bins))
-            features = features.detach()
+            features.append(model.features(state))
             with torch.enable_grad():
-                policy.append(self.policy(features))
-                logits.append(features if through else self.value(features))
+                policy.append(self.policy(features[-1].detach()))
                 action = policy[-1].sample(noise[k])
             return (action if through else action.detach()).unsqueeze(1)
 
         with constants(model, self.value) if through else torch.no_grad():
             future = rollout.imagine(model, start, act, model_noise, config.horizon, keep="last")
-            end = model.features(tree.select(future.states, 0))
-            values = values or [twohot_mean(x.detach(), self.bins) for x in logits]
-            value = torch.stack([*values, twohot_mean(self.value(end), self.bins)])
+            features.append(model.features(tree.select(future.states, 0)))
+            seen = torch.stack(features)  # [H + 1, N, F]
+        logits = self.value(seen.detach())
+        with constants(self.value) if through else torch.no_grad():
+            value = twohot_mean(self.value(seen) if through else logits, self.bins)
             reward, continues = future.transition.reward, future.transition.continues
             assert reward is not None
             carry = torch.full_like(reward, config.returns.discount)
             carry = carry if continues is None else carry * continues
             returns = lambda_return(reward, value[1:], carry, config.returns.lam)
-        weight = torch.cat([alive.unsqueeze(0), carry[:-1].detach()]).cumprod(0)
-        if through:
-            logits = [self.value(features) for features in logits]
         return Imagined(
             policy,
-            future.actions.squeeze(2),
-            torch.stack(logits),
-            torch.stack(slow),
-            value.detach(),
-            returns,
-            weight,
+            actions=future.actions.squeeze(2),
+            logits=logits[:-1],
+            slow=self._mean(self.slow, seen[:-1]),
+            value=value.detach(),
+            returns=returns,
+            weight=torch.cat([alive.unsqueeze(0), carry[:-1].detach()]).cumprod(0),
         )
 
     def after_update(self) -> None:

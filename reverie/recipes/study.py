@@ -17,8 +17,12 @@ from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, summ
 from reverie.eval.windows import from_episodes
 from reverie.learn.collect import play
 from reverie.learn.device import Device
+from reverie.learn.log import read
 from reverie.recipes.run import Loaded, judges
+from reverie.recipes.serial import to_json
 from reverie.viz.film import Film, shoot
+from reverie.viz.provenance import provenance
+from reverie.viz.report import Report, write
 
 RESULTS = "results"
 """Directory in a run for what was measured of it."""
@@ -95,6 +99,27 @@ def film(loaded: Loaded, *, observed: int = 5, horizon: int = 75, seed: int = 3_
             )
     finally:
         env.close()
+
+
+def report(loaded: Loaded, out: Path | None = None, episodes: int = 10) -> Path:
+    """Judge, predict, film, and write one self-contained page; `report.html` in the run."""
+    recipe = loaded.recipe
+    page = Report(
+        task=recipe.env.name,
+        family=f"{recipe.family}, size {recipe.size}",
+        returns=evaluate(loaded, episodes),
+        log=read(recipe.run / "log.jsonl"),
+        openloop=predict(loaded),
+        film=film(loaded),
+        facts={
+            "Environment": f"{recipe.env.name}, action repeat {recipe.env.repeat}",
+            "Seed": str(recipe.training.seed),
+            "Parameters": f"{sum(p.numel() for p in loaded.learner.parameters()):,}",
+            **provenance(),
+        },
+        config=to_json(recipe),
+    )
+    return write(page, out or recipe.run / "report.html")
 
 
 def results(run: Path | str) -> dict[str, Any]:
