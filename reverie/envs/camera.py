@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,12 +14,27 @@ from reverie.envs.env import Quality, RenderError
 _LEAST_BUFFER = (240, 320)
 
 
+class Look(NamedTuple):
+    """What a picture costs; None keeps what the model says."""
+
+    samples: int | None
+    """Multisampling: how often each pixel is drawn; 0 for once."""
+    shadow_map: int | None
+    """Side of the shadow map [pixels]; 0 for no shadows."""
+    reflections: bool
+    sky: bool
+
+
+LOOKS: dict[Quality, Look] = {
+    "full": Look(None, None, True, True),
+    "fast": Look(0, 0, False, False),
+}
+"""MuJoCo's own look, and the one that a software renderer draws about 20 times as fast: bodies,
+colours, textures and lamps are the same (docs/decisions/0003-rendering.md)."""
+
+
 class MujocoCamera:
     """Draws a `mujoco.MjModel` and its `mujoco.MjData` from one camera.
-
-    "full" is MuJoCo's default look: 4-fold multisampling, shadow map, reflections and sky.
-    "fast" leaves these out, which a software renderer thanks with about 20 times the speed
-    (docs/decisions/0003-rendering.md); bodies, colours, textures and light are the same.
 
     `camera` is a name or a number, -1 for the free camera, to which `view` then applies: attributes
     of `mujoco.MjvCamera` such as distance [m] and elevation [degrees].
@@ -32,10 +47,10 @@ class MujocoCamera:
         model: Any,
         data: Any,
         camera: str,
-        quality: Quality,
+        look: Look,
         view: Mapping[str, Any] | None = None,
     ) -> None:
-        self._model, self._data, self._quality = model, data, quality
+        self._model, self._data, self._look = model, data, look
         self._camera = _find(model, camera, view or {})
         self._reset = 0
         self._of_thread = threading.local()
@@ -46,59 +61,68 @@ class MujocoCamera:
 
     def picture(self, height: int, width: int) -> np.ndarray:
         """The present state, uint8 `[height, width, 3]`."""
-        import mujoco
-
-        opengl.context()
-        if not hasattr(self._of_thread, "drawing"):
-            self._of_thread.drawing = _Drawing(self._model, self._camera, self._quality)
-            self._of_thread.reset = self._reset
-        drawing: _Drawing = self._of_thread.drawing
-        if self._of_thread.reset != self._reset:
-            for k in range(self._model.nhfield):
-                mujoco.mjr_uploadHField(self._model, drawing.target, k)
-            self._of_thread.reset = self._reset
-        return drawing.picture(self._data, height, width)
+        with opengl.drawing():
+            mine = self._of_thread
+            if not hasattr(mine, "drawing"):
+                mine.drawing, mine.reset = _Drawing(self._model, self._camera, self._look), None
+            drawing: _Drawing = mine.drawing
+            if mine.reset != self._reset:
+                drawing.upload()
+                mine.reset = self._reset
+            return drawing.picture(self._data, height, width)
 
     def close(self) -> None:
         """Free what this thread draws with."""
         drawing: _Drawing | None = self._of_thread.__dict__.pop("drawing", None)
         if drawing:
-            opengl.context()
-            drawing.target.free()
+            with opengl.drawing():
+                drawing.target.free()
 
 
 class _Drawing:
     """MuJoCo's scene and its framebuffer in the GL context of one thread."""
 
-    def __init__(self, model: Any, camera: Any, quality: Quality) -> None:
+    def __init__(self, model: Any, camera: Any, look: Look) -> None:
         import mujoco
 
         self._model, self._camera = model, camera
-        self.target = self._framebuffer(quality)
+        self.target = self._framebuffer(look)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.target)
         if self.target.currentBuffer != mujoco.mjtFramebuffer.mjFB_OFFSCREEN:
             raise RenderError("This OpenGL cannot draw offscreen; try another MUJOCO_GL.")
         self._option = mujoco.MjvOption()
         self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = 0
         self._scene = mujoco.MjvScene(model, maxgeom=2 * model.ngeom + 1000)
-        if quality == "fast":
-            flag = mujoco.mjtRndFlag
-            for off in (flag.mjRND_SHADOW, flag.mjRND_REFLECTION, flag.mjRND_SKYBOX):
-                self._scene.flags[off] = 0
+        flag = mujoco.mjtRndFlag
+        for name, on in (
+            (flag.mjRND_SHADOW, look.shadow_map != 0),
+            (flag.mjRND_REFLECTION, look.reflections),
+            (flag.mjRND_SKYBOX, look.sky),
+        ):
+            self._scene.flags[name] = on
 
-    def _framebuffer(self, quality: Quality) -> Any:
+    def _framebuffer(self, look: Look) -> Any:
         """MuJoCo reads its size and samples from the model; leave the model as it was."""
         import mujoco
 
-        size, look = self._model.vis.global_, self._model.vis.quality
-        before = size.offheight, size.offwidth, look.offsamples, look.shadowsize
+        size, quality = self._model.vis.global_, self._model.vis.quality
+        before = size.offheight, size.offwidth, quality.offsamples, quality.shadowsize
         try:
             size.offheight, size.offwidth = _LEAST_BUFFER
-            if quality == "fast":
-                look.offsamples = look.shadowsize = 0
+            if look.samples is not None:
+                quality.offsamples = look.samples
+            if look.shadow_map is not None:
+                quality.shadowsize = look.shadow_map
             return mujoco.MjrContext(self._model, mujoco.mjtFontScale.mjFONTSCALE_100)
         finally:
-            size.offheight, size.offwidth, look.offsamples, look.shadowsize = before
+            size.offheight, size.offwidth, quality.offsamples, quality.shadowsize = before
+
+    def upload(self) -> None:
+        """What a reset may change of the model: its terrain."""
+        import mujoco
+
+        for k in range(self._model.nhfield):
+            mujoco.mjr_uploadHField(self._model, self.target, k)
 
     def picture(self, data: Any, height: int, width: int) -> np.ndarray:
         import mujoco
@@ -110,6 +134,8 @@ class _Drawing:
         model, camera, scene = self._model, self._camera, self._scene
         everything = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(model, data, self._option, None, camera, everything, scene)
+        # All cameras of a thread share its GL context: bind the framebuffer of this one again.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, target)
         frame = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_render(frame, scene, target)
         image = np.empty((height, width, 3), np.uint8)

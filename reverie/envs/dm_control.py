@@ -14,7 +14,7 @@ import numpy as np
 
 from reverie.core.spec import Space
 from reverie.envs import opengl
-from reverie.envs.camera import MujocoCamera
+from reverie.envs.camera import LOOKS, MujocoCamera
 from reverie.envs.env import Quality
 
 _LOG = logging.getLogger(__name__)
@@ -67,9 +67,8 @@ class DmControl:
         self._env = suite.load(domain, name, task_kwargs={"random": 0})
         physics = self._env.physics
         _without_own_renderer(physics)
-        self._camera = MujocoCamera(
-            physics.model.ptr, physics.data.ptr, camera or _USUAL_CAMERA.get(domain, "0"), quality
-        )
+        camera = camera or _USUAL_CAMERA.get(domain, "0")
+        self._camera = MujocoCamera(physics.model.ptr, physics.data.ptr, camera, LOOKS[quality])
         units = {**_UNITS, **_UNITS_OF_DOMAIN.get(domain, {})}
         self.name = f"dmc:{task}"
         self.obs: Mapping[str, Space] = {

@@ -12,7 +12,7 @@ import numpy as np
 from reverie.core.spec import Space
 from reverie.envs import opengl
 from reverie.envs.adapter import Adapter
-from reverie.envs.camera import MujocoCamera
+from reverie.envs.camera import LOOKS, MujocoCamera
 from reverie.envs.env import Quality, RenderError
 
 _EXTRA = 'pip install "reverie[gym]"'
@@ -335,7 +335,7 @@ def _mujoco_camera(env: Any, camera: str, quality: Quality) -> MujocoCamera | No
     view = dict(getattr(world.mujoco_renderer, "default_cam_config", None) or {})
     cameras = [world.model.camera(k).name for k in range(world.model.ncam)]
     usual = "track" if "track" in cameras else "-1"
-    return MujocoCamera(world.model, world.data, camera or usual, quality, view)
+    return MujocoCamera(world.model, world.data, camera or usual, LOOKS[quality], view)
 
 
 def _is_env(value: Any) -> bool:

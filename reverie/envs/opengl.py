@@ -7,10 +7,13 @@ for, and so that a missing one is a sentence and not a crash in the middle of an
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from reverie.envs.env import RenderError
@@ -32,6 +35,7 @@ _EGL_CONFIG = (
     *(0x3025, 24, 0x3026, 8),  # depth, stencil [bits]
     0x3038,  # EGL_NONE
 )
+_EGL_DRAW_AND_READ = (0x3059, 0x305A)
 _OSMESA_RGBA = 0x1908
 _GL_UNSIGNED_BYTE = 0x1401
 _OSMESA_SIDE = 64  # MuJoCo draws into its own framebuffer; this one only makes the context current.
@@ -41,9 +45,14 @@ _MAX_DEVICES = 16
 class Context(Protocol):
     """A GL context of one thread."""
 
-    def make_current(self) -> None:
-        """Direct the GL calls of this thread here."""
+    def borrow(self) -> Callable[[], None]:
+        """Direct the GL calls of this thread here; returns what gives it back to whom it was taken
+        from (dm_control's own renderer believes that its context stays current)."""
         ...
+
+
+def _keep() -> None:
+    """Nobody wants the thread back."""
 
 
 class _EGL:
@@ -62,7 +71,7 @@ class _EGL:
         self._context = self._egl.eglCreateContext(self._display, config, None, None)
         if not self._context:
             raise OSError(f"EGL refused a context (error {self._egl.eglGetError():#x})")
-        self.make_current()
+        self.borrow()()
 
     def _open_display(self) -> Any:
         for platform, device in self._candidates():
@@ -94,12 +103,20 @@ class _EGL:
             return [(_EGL_PLATFORM_DEVICE, devices[int(chosen)])]
         return [(_EGL_PLATFORM_DEVICE, d) for d in devices] + [(_EGL_PLATFORM_SURFACELESS, None)]
 
-    def make_current(self) -> None:
-        if self._egl.eglGetCurrentContext() == self._context:
-            return
+    def borrow(self) -> Callable[[], None]:
+        egl = self._egl
         self._egl.eglBindAPI(_EGL_OPENGL_API)
-        if not self._egl.eglMakeCurrent(self._display, None, None, self._context):
-            raise RenderError(f"EGL lost its context (error {self._egl.eglGetError():#x}).")
+        before = egl.eglGetCurrentContext()
+        if before == self._context:
+            return _keep
+        if before:
+            display = egl.eglGetCurrentDisplay()
+            surfaces = [egl.eglGetCurrentSurface(which) for which in _EGL_DRAW_AND_READ]
+        if not egl.eglMakeCurrent(self._display, None, None, self._context):
+            raise RenderError(f"EGL lost its context (error {egl.eglGetError():#x}).")
+        if before:
+            return lambda: egl.eglMakeCurrent(display, *surfaces, before)
+        return _keep
 
 
 class _OSMesa:
@@ -115,14 +132,15 @@ class _OSMesa:
         if not self._context:
             raise OSError("OSMesa refused a context")
         self._pixels = (ctypes.c_ubyte * (4 * _OSMESA_SIDE**2))()
-        self.make_current()
+        self.borrow()
 
-    def make_current(self) -> None:
+    def borrow(self) -> Callable[[], None]:
         side = _OSMESA_SIDE
         if not self._mesa.OSMesaMakeCurrent(
             self._context, self._pixels, _GL_UNSIGNED_BYTE, side, side
         ):
             raise RenderError("OSMesa lost its context.")
+        return _keep
 
 
 def _load(*names: str) -> Any:
@@ -147,6 +165,8 @@ def _signatures(egl: Any) -> Any:
         ("eglCreateContext", pointer, [pointer, pointer, pointer, integers]),
         ("eglMakeCurrent", number, [pointer] * 4),
         ("eglGetCurrentContext", pointer, []),
+        ("eglGetCurrentDisplay", pointer, []),
+        ("eglGetCurrentSurface", pointer, [ctypes.c_int]),
         ("eglGetError", ctypes.c_int, []),
     ):
         function = getattr(egl, name)
@@ -154,24 +174,23 @@ def _signatures(egl: Any) -> Any:
     return egl
 
 
-def _system(name: str) -> Callable[[], Context]:
-    """The context classes that MuJoCo brings for window systems: glfw and macOS's CGL."""
+class _System:
+    """One of the contexts that MuJoCo brings for window systems: glfw, and macOS's CGL."""
 
-    def build() -> Context:
-        import importlib
+    def __init__(self, name: str) -> None:
+        self._context = importlib.import_module(f"mujoco.{name}").GLContext(64, 64)
+        self.borrow()
 
-        context: Context = importlib.import_module(f"mujoco.{name}").GLContext(64, 64)
-        context.make_current()
-        return context
-
-    return build
+    def borrow(self) -> Callable[[], None]:
+        self._context.make_current()
+        return _keep
 
 
 _BACKENDS: dict[str, Callable[[], Context]] = {
     "egl": _EGL,
     "osmesa": _OSMesa,
-    "cgl": _system("cgl"),
-    "glfw": _system("glfw"),
+    "cgl": partial(_System, "cgl"),
+    "glfw": partial(_System, "glfw"),
 }
 _OFF = ("disable", "disabled", "off", "false", "0")
 _of_thread = threading.local()
@@ -189,8 +208,17 @@ def context() -> Context:
     if not hasattr(_of_thread, "context"):
         _of_thread.context = _first_that_works()
     made: Context = _of_thread.context
-    made.make_current()
     return made
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The GL calls of this thread go to its `context` meanwhile."""
+    give_back = context().borrow()
+    try:
+        yield
+    finally:
+        give_back()
 
 
 def chosen() -> str:
