@@ -65,6 +65,8 @@ class Chart:
     """Logarithmic y."""
     zero: bool = True
     """Whether a linear y axis includes 0."""
+    origin: bool = False
+    """Whether the x axis includes 0."""
     top: float = math.inf
     """Curves above leave the frame, so that one bad baseline does not flatten the others."""
     columns: int = 60
@@ -114,15 +116,16 @@ class _Frame:
     @classmethod
     def around(cls, chart: Chart, width: int, height: int) -> _Frame:
         xs = [v for line in chart.lines for v in line.x]
-        if chart.shade:
-            xs += chart.shade[:2]
+        xs += list(chart.shade[:2]) if chart.shade else []
+        xs += [0.0] if chart.origin else []
         ys = [
             v for line in chart.lines for part in (line.y, line.low, line.high) for v in part or ()
         ]
         ys += [v for level in chart.levels for v in (level.y, level.low, level.high)]
         ys = [min(v, chart.top) for v in ys]
+        head = 24.0 if chart.y_label or chart.shade else 10.0
         y = Axis.fit(
-            ys, height - 40.0, 24.0, count=max(2, height // 52), log=chart.log, zero=chart.zero
+            ys, height - 40.0, head, count=max(2, height // 52), log=chart.log, zero=chart.zero
         )
         left = 14 + 6.4 * max(len(label) for label in y.labels)
         x = Axis.fit(xs, left, width - 14.0, count=max(2, round(width / 95)), snug=True)
@@ -142,10 +145,10 @@ def _shade(chart: Chart, frame: _Frame) -> Iterable[str]:
 def _names(chart: Chart, frame: _Frame) -> Iterable[str]:
     """Words upon the plot, drawn late so that no line crosses them."""
     if chart.shade:
-        middle = (frame.x(chart.shade[0]) + frame.x(chart.shade[1])) / 2
+        left = frame.x(chart.shade[0])
         yield (
-            f'<text class="name" text-anchor="middle" x="{middle:.1f}" '
-            f'y="{frame.y.stop + 13:.1f}">{escape(chart.shade[2])}</text>'
+            f'<text class="tick" x="{left:.1f}" y="{frame.y.stop - 6:.1f}">'
+            f"{escape(chart.shade[2])}</text>"
         )
     for level in chart.levels:
         y = frame.y(level.y)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from reverie.eval.score import OpenLoop, SensorError
+from reverie.eval.score import Curve, OpenLoop, SensorError
 from reverie.viz import page
 from reverie.viz.charts import Chart, Line, Role
 from reverie.viz.ticks import amount
@@ -38,7 +38,9 @@ def horizon(found: OpenLoop) -> str:
         about += " One episode alone gives no interval."
     charts = [(sensor, _chart(sensor, found.dt)) for sensor in found.sensors]
     legend = max((chart.legend() for _, chart in charts), key=len, default="")
-    panels = "".join(page.panel(s.name, _verdict(s), chart) for s, chart in charts)
+    panels = "".join(
+        page.panel(s.name, _verdict(s), chart, height=230, stacked=True) for s, chart in charts
+    )
     numbers = page.details("All numbers", "".join(_numbers(s, found.dt) for s in found.sensors))
     body = f'<div class="grid-legend">{legend}</div><div class="grid">{panels}</div>{numbers}'
     return page.section("How far ahead it sees", about, body)
@@ -80,18 +82,26 @@ def _chart(sensor: SensorError, dt: float) -> Chart:
     seconds = [step * dt for step in sensor.steps]
     curves = sensor.errors[metric]
     lines = tuple(
-        Line(_NAMES[who][0], seconds, c.mean, c.low, c.high, _NAMES[who][1])
-        for who, c in sorted(curves.items(), key=lambda entry: -list(_NAMES).index(entry[0]))
+        _line(who, c, seconds)
+        for who, c in sorted(curves.items(), key=lambda entry: list(_NAMES).index(entry[0]))
     )
     seen = [v for who in ("model", "repeat") for v in curves[who].mean if math.isfinite(v)]
     return Chart(
         f"{sensor.name}: {_METRICS[metric]} against horizon",
         "seconds ahead",
         _unit(sensor, metric),
-        lines[::-1],
+        lines,
         top=math.inf if metric == "psnr" else 1.25 * max(seen, default=math.inf),
         zero=metric != "psnr",
     )
+
+
+def _line(who: str, curve: Curve, seconds: Sequence[float]) -> Line:
+    """With a band for the two that are to be compared; more bands would hide the lines."""
+    name, role = _NAMES[who]
+    if who in ("model", "repeat"):
+        return Line(name, seconds, curve.mean, curve.low, curve.high, role)
+    return Line(name, seconds, curve.mean, role=role)
 
 
 def _unit(sensor: SensorError, metric: str) -> str:
@@ -113,24 +123,25 @@ def _verdict(sensor: SensorError) -> str:
 def _numbers(sensor: SensorError, dt: float) -> str:
     """All metrics at a few horizons."""
     count = len(sensor.steps)
-    picked = sorted({0, count // 4, count // 2, 3 * count // 4, count - 1} & set(range(count)))
-    head = [
-        f"{sensor.name}{f' [{sensor.unit}]' if sensor.unit else ''}",
-        *(f"{amount(sensor.steps[i] * dt, 2)} s" for i in picked),
-    ]
-    rows = []
-    for metric, curves in sensor.errors.items():
-        for who, curve in curves.items():
-            cells = [_entry(curve.mean[i], curve.low[i], curve.high[i]) for i in picked]
-            rows.append([f"{_METRICS[metric]}, {_NAMES[who][0]}", *cells])
-    return page.table(head, rows)
+    picked = sorted({round(k * (count - 1) / 4) for k in range(5)}) if count else []
+    head = [sensor.name, *(f"{sensor.steps[i] * dt:.3g} s" for i in picked)]
+    groups = {
+        _unit(sensor, metric): [
+            _row(_NAMES[who][0], [_entry(curves, who, i, metric) for i in picked]) for who in curves
+        ]
+        for metric, curves in sensor.errors.items()
+    }
+    return page.table(head, groups)
 
 
-def _entry(mean: float, low: float, high: float) -> str:
-    if not math.isfinite(low):
-        return amount(mean)
-    return f"{amount(mean)} ({_short([low, high])})"
+def _row(name: str, cells: list[page.Cell]) -> list[str | page.Cell]:
+    return [name, *cells]
 
 
-def _short(ends: Sequence[float]) -> str:
-    return " to ".join(amount(end) for end in ends)
+def _entry(curves: Mapping[str, Curve], who: str, i: int, metric: str) -> page.Cell:
+    """A mean with its interval; the best of all predictors at this horizon stands out."""
+    mean, low, high = (line[i] for line in (curves[who].mean, curves[who].low, curves[who].high))
+    known = [c.mean[i] for c in curves.values() if math.isfinite(c.mean[i])]
+    best = bool(known) and mean == (max if metric == "psnr" else min)(known)
+    interval = f"{amount(low, 2)} to {amount(high, 2)}" if math.isfinite(low) else ""
+    return page.Cell(amount(mean, 2), interval, best)

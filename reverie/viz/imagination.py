@@ -35,11 +35,11 @@ def _pictures(film: Film) -> str:
     held = video.still(frames[min(int(middle), len(frames) - 1)])
     height, width = frames.shape[1:3]
     alt = "the real robot on the left, what the model imagines on the right"
-    shape = f'style="aspect-ratio: {width} / {height}"'
+    shape = f'width="{width}" height="{height}"'
     screen = (
-        f'<figure class="screen" {shape}><input type="checkbox" id="hold">'
-        f'<label for="hold" aria-label="pause"></label>'
-        f"{page.picture(moving, alt, 'moving')}{page.picture(held, alt, 'held')}</figure>"
+        '<figure class="screen"><input type="checkbox" id="hold" aria-label="pause the film">'
+        f"{page.picture(moving, alt, 'moving', shape)}{page.picture(held, alt, 'held', shape)}"
+        '<label for="hold"></label></figure>'
     )
     return screen + _strip(film)
 
@@ -70,7 +70,7 @@ def _sensors(film: Film) -> str:
     charts = [_trace(film, trace) for trace in traces]
     legend = charts[0].legend()
     panels = "".join(
-        page.panel(trace.label, trace.unit and f"[{trace.unit}]", chart)
+        page.panel(trace.label, trace.unit and f"[{trace.unit}]", chart, height=180)
         for trace, chart in zip(traces, charts, strict=True)
     )
     left_out = len(film.traces) - len(traces)

@@ -50,7 +50,9 @@ def learning(log: Log, returns: Comparison | None) -> str:
         if not judged:
             name = f"learned policy: {amount(policy.mean)}"
             levels.append(Level(name, policy.mean, policy.low, policy.high, "model"))
-    chart = Chart("Return against frames", "frames", "return", tuple(lines), tuple(levels))
+    chart = Chart(
+        "Return against frames", "frames", "return", tuple(lines), tuple(levels), origin=True
+    )
     about = (
         "The sum of rewards of each episode against simulator frames (action repeat included). "
         "Training episodes are played with exploration."
@@ -72,13 +74,10 @@ def losses(log: Log) -> str:
         chart = Chart(
             f"{short} against updates", "updates", "", (Line("", xs, ys),), log=wide, zero=False
         )
-        panels.append(page.panel(short, f"now {amount(ys[-1])}", chart))
+        panels.append(page.panel(short, f"now {amount(ys[-1])}", chart, height=160))
     if not panels:
         return ""
-    about = (
-        "Means of each loss before it is scaled, those of the world model first. A dotted pointer "
-        "shows the numbers."
-    )
+    about = "What was minimised: the mean of each loss, before it is scaled, against updates."
     return page.section("Losses", about, f'<div class="grid">{"".join(panels)}</div>')
 
 

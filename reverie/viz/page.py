@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from typing import NamedTuple
 
 from reverie.viz.charts import Chart
 
@@ -62,13 +63,14 @@ def facts(entries: Mapping[str, str]) -> str:
     return f'<dl class="facts">{"".join(rows)}</dl>'
 
 
-def panel(title: str, beside: str, chart: Chart, legend: bool = False) -> str:
-    """A small chart in a box, at most as wide as a third of the page."""
-    caption = f"<h3>{escape(title)}</h3>" if title else ""
+def panel(title: str, beside: str, chart: Chart, height: int = 200, stacked: bool = False) -> str:
+    """A small chart in a box, at most as wide as a third of the page; `beside` stands next to the
+    title, or below it."""
+    caption = f"<h3>{escape(title)}</h3>"
     caption += f'<span class="small">{escape(beside)}</span>' if beside else ""
     return (
-        f'<figure class="panel"><figcaption>{caption}</figcaption>'
-        f"{chart.legend() if legend else ''}{chart.svg(320, 210)}</figure>"
+        f'<figure class="panel{" stacked" if stacked else ""}"><figcaption>{caption}</figcaption>'
+        f"{chart.svg(320, height)}</figure>"
     )
 
 
@@ -83,20 +85,35 @@ def details(summary: str, body: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a cell that begins with `*` is the best of its kind."""
+class Cell(NamedTuple):
+    """One entry of a table."""
+
+    words: str
+    below: str = ""
+    """In small letters under it."""
+    best: bool = False
+    """Stands out among its kind."""
+
+
+def table(head: Sequence[str], groups: Mapping[str, Sequence[Sequence[str | Cell]]]) -> str:
+    """A table of rows in named groups."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+    body = []
+    for name, rows in groups.items():
+        body.append(f'<tr><th class="group" colspan="{len(head)}">{escape(name)}</th></tr>')
+        body += [f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows]
+    return f'<div class="scroll"><table><tr>{top}</tr>{"".join(body)}</table></div>'
 
 
-def _cell(words: str) -> str:
-    if words.startswith("*"):
-        return f'<td class="best">{escape(words[1:])}</td>'
-    return f"<td>{escape(words)}</td>"
+def _cell(cell: str | Cell) -> str:
+    if isinstance(cell, str):
+        return f"<td>{escape(cell)}</td>"
+    kind = ' class="best"' if cell.best else ""
+    below = f'<span class="small">{escape(cell.below)}</span>' if cell.below else ""
+    return f"<td{kind}>{escape(cell.words)}{below}</td>"
 
 
-def picture(content: bytes, alt: str, kind: str = "", mime: str = "image/webp") -> str:
-    """An image within the page."""
+def picture(content: bytes, alt: str, kind: str = "", shape: str = "") -> str:
+    """A WebP image within the page; `shape` holds attributes such as width."""
     data = base64.b64encode(content).decode()
-    return f'<img class="{kind}" alt="{escape(alt)}" src="data:{mime};base64,{data}">'
+    return f'<img class="{kind}" {shape} alt="{escape(alt)}" src="data:image/webp;base64,{data}">'

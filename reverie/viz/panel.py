@@ -18,7 +18,8 @@ _LINE = (52, 58, 70)
 _INK = (232, 235, 240)
 _QUIET = (146, 154, 168)
 _MODEL = (86, 180, 233)  # sky blue of Okabe and Ito's palette for all kinds of colour vision
-_HEAD, _FOOT, _GAP, _EDGE = 34, 46, 8, 3
+_HEAD, _FOOT, _GAP, _EDGE = 42, 56, 10, 12
+_FRAME = 3
 
 Picture = NDArray[np.uint8]
 
@@ -51,8 +52,8 @@ def moments(film: Film, count: int = 6) -> list[Pair]:
     last = film.observed - 1
     alone = [i for i, row in enumerate(film.shown) if row > last]
     watching = [i for i, row in enumerate(film.shown) if row <= last]
-    picked = np.linspace(0, len(alone) - 1, min(count - 1, len(alone))).round().astype(int)
-    chosen = [watching[-1], *(alone[k] for k in dict.fromkeys(picked.tolist()))]
+    picked = np.linspace(-1, len(alone) - 1, min(count, len(alone) + 1)).round().astype(int)[1:]
+    chosen = [watching[-1], *(alone[k] for k in picked.tolist())]
     return [Pair((film.shown[i] - last) * film.dt, film.real[i], film.imagined[i]) for i in chosen]
 
 
@@ -76,10 +77,12 @@ def _frame(film: Film, index: int, height: int) -> Picture:
     x = _EDGE
     for name, tile in tiles:
         marked = alone and name.startswith("the model")
-        draw.text((x + 2, 8), name, fill=_MODEL if marked else _INK, font=_font(16))
+        draw.text((x, 10), name, fill=_MODEL if marked else _INK, font=_font(19))
         if marked:
-            box = (x - _EDGE, _HEAD - _EDGE, x + tile.width + _EDGE - 1, _HEAD + height + _EDGE - 1)
-            draw.rectangle(box, outline=_MODEL, width=_EDGE)
+            right, bottom = x + tile.width + _FRAME - 1, _HEAD + height + _FRAME - 1
+            draw.rectangle(
+                (x - _FRAME, _HEAD - _FRAME, right, bottom), outline=_MODEL, width=_FRAME
+            )
         canvas.paste(tile, (x, _HEAD))
         x += tile.width + _GAP
     _bar(film, row, draw, (_EDGE, width - _EDGE), _HEAD + height)
@@ -101,10 +104,10 @@ def _bar(film: Film, row: int, draw: Any, ends: tuple[int, int], top: int) -> No
     draw.rectangle((border - 1, y - 4, border + 1, y + 9), fill=_INK)
     seconds = (row - last) * film.dt
     words = f"imagined {seconds:.2f} s ahead" if seconds > 0 else "watching the sensors"
-    font = _font(14)
-    draw.text((start + 2, y + 12), words, fill=_MODEL if seconds > 0 else _QUIET, font=font)
+    font = _font(17)
+    draw.text((start, y + 13), words, fill=_MODEL if seconds > 0 else _QUIET, font=font)
     total = f"of {(film.rows - 1 - last) * film.dt:.2f} s, with the real actions"
-    draw.text((stop - draw.textlength(total, font=font), y + 12), total, fill=_QUIET, font=font)
+    draw.text((stop - draw.textlength(total, font=font), y + 13), total, fill=_QUIET, font=font)
 
 
 def curves(film: Film, row: int, size: tuple[int, int]) -> Any:

@@ -69,7 +69,8 @@ def html(report: Report) -> str:
     ]
     words = (
         "Written by Reverie. This file is complete in itself: it loads nothing and sends nothing. "
-        "Intervals are 95 % bootstrap intervals over episodes."
+        "Point at a chart, or tap it, to read its numbers. Intervals are 95 % bootstrap intervals "
+        "over episodes."
     )
     body = ["<main>", *parts, f'<footer class="inner">{words}</footer>', "</main>"]
     return page.page(f"{title(report.task)}: a Reverie run", body)
