@@ -21,11 +21,18 @@ class ImaginationLearner(nn.Module):
         """`model` is a world model with `loss` and `features`.
 
         Raises:
-            ValueError: the model does not predict rewards.
+            ValueError: the model does not predict rewards, or the actor is to learn through a
+                model without gradient.
         """
         super().__init__()
         self.model: Any = model
         self.model.spec.require("reward")
+        missing = {"state", "action"} - self.model.spec.grad
+        if config.gradient == "dynamics" and missing:
+            raise ValueError(
+                f"gradient='dynamics' needs a model with a gradient to state and action; this one "
+                f"has none to {', '.join(sorted(missing))}. Use gradient='reinforce'."
+            )
         self.actor_critic = ActorCritic(self.model.feature_size, self.model.spec.action, config)
 
     @property
