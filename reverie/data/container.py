@@ -70,6 +70,21 @@ class Header(NamedTuple):
     """Bytes of the whole file."""
 
 
+class Handle:
+    """A file descriptor that is closed with its last reference."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def close(self) -> None:
+        """Close it now; calling twice does nothing."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    __del__ = close
+
+
 def make_header(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
 ) -> bytes:
@@ -179,8 +194,9 @@ def as_bytes(array: Array) -> memoryview:
     return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
 
 
-def write_atomic(path: Path, chunks: Iterable[Bytes]) -> None:
-    """Write to a temporary file, fsync, rename to `path`, fsync the directory.
+def write_atomic(path: Path, chunks: Iterable[Bytes], directory: bool = True) -> None:
+    """Write to a temporary file, fsync, rename to `path`, fsync the directory (or leave that to the
+    caller, who has more to write there).
 
     Killed at any moment, `path` is absent, old and whole, or new and whole. Raises OSError where
     the disk is full; nothing half-written stays then.
@@ -196,7 +212,8 @@ def write_atomic(path: Path, chunks: Iterable[Bytes]) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if directory:
+        sync_directory(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -26,6 +26,7 @@ from reverie.core.spec import Space
 from reverie.data.container import (
     Array,
     CorruptFileError,
+    Handle,
     as_bytes,
     link,
     make_header,
@@ -39,7 +40,7 @@ PAGE = 64
 
 PRECISIONS = ("float16", "float32")
 
-_SEGMENTS = "latents-*.safetensors*"
+_SEGMENTS = "latents-*"
 _STRIDE = 64  # pages handled at once while saving and loading
 
 
@@ -93,7 +94,9 @@ class Latents:
         self._dirty = np.zeros(0, bool)
         if self.fields:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115
+            descriptor, path = tempfile.mkstemp(prefix="latents-scratch-", dir=self._directory)
+            Path(path).unlink()
+            self._file = Handle(descriptor)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -134,7 +137,7 @@ class Latents:
     def write(self, part: int, row: int, packed: Array) -> None:
         """Store packed rows `[n, width]` from a row of a part on."""
         for slot, low, high in self._runs(part, row, len(packed), allocate=True):
-            os.pwrite(self._file.fileno(), as_bytes(packed[low:high]), slot * self.width)
+            os.pwrite(self._file.descriptor, as_bytes(packed[low:high]), slot * self.width)
             self._known[slot : slot + high - low] = True
             self._dirty[slot : slot + high - low] = True
 
@@ -143,7 +146,7 @@ class Latents:
         for slot, _, _ in self._runs(part, row, 1, allocate=False):
             if self._known[slot]:
                 out[:] = np.frombuffer(
-                    os.pread(self._file.fileno(), self.width, slot * self.width), np.uint8
+                    os.pread(self._file.descriptor, self.width, slot * self.width), np.uint8
                 )
                 return True
         return False
@@ -237,7 +240,7 @@ class Latents:
         for first in range(0, self._end * PAGE, span):
             low, high = np.searchsorted(slots, (first, first + span))
             if low < high:
-                data = os.pread(self._file.fileno(), span * self.width, first * self.width)
+                data = os.pread(self._file.descriptor, span * self.width, first * self.width)
                 rows = np.frombuffer(data, np.uint8)
                 if len(rows) < span * self.width:  # a part of the file that was never written
                     rows = np.concatenate([rows, np.zeros(span * self.width - len(rows), np.uint8)])
@@ -282,7 +285,7 @@ class Latents:
                 breaks = np.flatnonzero(np.diff(some) != 1) + 1
                 for low, high in itertools.pairwise([0, *breaks.tolist(), len(some)]):
                     os.pwrite(
-                        self._file.fileno(),
+                        self._file.descriptor,
                         memoryview(data)[low * self.width : high * self.width],
                         int(some[low]) * self.width,
                     )

@@ -8,7 +8,9 @@ it is equally likely. With the online queue each new stretch of T rows is given 
 from __future__ import annotations
 
 import itertools
+import shutil
 import tempfile
+import weakref
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -140,8 +142,8 @@ class Replay:
         self.store = store
         self.rng = np.random.default_rng(seed)
         if scratch is None and not store.writable:
-            self._temporary = tempfile.TemporaryDirectory(prefix="reverie-latents-")
-            scratch = self._temporary.name
+            scratch = tempfile.mkdtemp(prefix="reverie-latents-")
+            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         place = store.directory / "latents" if scratch is None else Path(scratch)
         self.latents = Latents(latent if latent and context else {}, place, precision)
         self.clear()
@@ -180,7 +182,7 @@ class Replay:
         for _, key, part in sorted(aged, key=lambda a: (opened.get(a[1].stream) is a[2], *a[:2])):
             self.enter(part)
             self.streams[key.stream].running = opened.get(key.stream) is part
-        self._evict()
+        self._evict(later=True)  # a checkpoint that is about to be loaded may list them
 
     def enter(self, part: Part, uid: int | None = None) -> int:
         """Sample from one more part, the newest of its stream; returns its number here."""
@@ -257,8 +259,8 @@ class Replay:
         else:
             self.gathering[stream] = fresh
 
-    def _evict(self) -> None:
-        """Let the oldest finished parts go until the capacity holds."""
+    def _evict(self, later: bool = False) -> None:
+        """Let the oldest finished parts go until the capacity holds; `later`: delete them later."""
         while self.rows > self.config.capacity:
             for uid, name in self.order.items():
                 part = self.streams[name].parts[0]
@@ -268,7 +270,7 @@ class Replay:
                 return
             self._drop(uid)
             if self.config.delete:
-                self.retired.add(part.key)
+                self.retired.add(part.key, later)
 
     def _drop(self, uid: int) -> None:
         stream = self.order.pop(uid)
@@ -317,7 +319,7 @@ class Replay:
             index = stream.index_of(fresh.uid)
             if index is not None and stream.holds(index, fresh.row, length):
                 starts.append((stream, index, fresh.row))
-        streams = [s for s in self.streams.values() if s.rows >= length]
+        streams = [s for _, s in sorted(self.streams.items()) if s.rows >= length]
         if not streams:
             longest = max((s.rows for s in self.streams.values()), default=0)
             raise ValueError(

@@ -34,7 +34,7 @@ def save(replay: Replay, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     latents, arrays = replay.latents.save(directory)
     for part in store.opened.values():
-        write_atomic(directory / (part.key.name + SUFFIX), store.encode(part))
+        write_atomic(directory / (part.key.name + SUFFIX), store.encode(part), directory=False)
     write_tensors(directory / _ARRAYS, {**_tables(replay), **arrays})
     state = {
         "format": _FORMAT,

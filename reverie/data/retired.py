@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
 
+from reverie.data.container import Handle
 from reverie.data.part import Key
 
 
@@ -23,24 +23,31 @@ class Retired:
 
     def __init__(self, remove: Callable[[Key], None]) -> None:
         self._remove = remove
-        self._checkpoints: list[tuple[IO[Any], list[Key]]] = []
+        self._checkpoints: list[tuple[Handle, list[Key]]] = []
+        self._waiting: list[Key] = []
 
-    def add(self, key: Key) -> None:
-        """A part that left. Deleted at once where there is no checkpoint."""
+    def add(self, key: Key, later: bool = False) -> None:
+        """A part that left. Where there is no checkpoint its file is deleted at once, or if `later`
+        when the next checkpoint is deleted."""
         if self._checkpoints:
             self._checkpoints[-1][1].append(key)
+        elif later:
+            self._waiting.append(key)
         else:
             self._remove(key)
 
     def checkpoint(self, file: Path, left: Iterable[Key] = ()) -> None:
         """A file of a checkpoint that was written or loaded now, and parts it does not sample."""
         self.prune()
-        self._checkpoints.append((file.open("rb"), list(left)))
+        keys, self._waiting = [*left, *self._waiting], []
+        self._checkpoints.append((Handle(os.open(file, os.O_RDONLY)), keys))
 
     def prune(self) -> None:
         """Delete what no checkpoint needs any more."""
-        while self._checkpoints and os.fstat(self._checkpoints[0][0].fileno()).st_nlink == 0:
-            file, keys = self._checkpoints.pop(0)
-            file.close()
+        while self._checkpoints:
+            handle, keys = self._checkpoints[0]
+            if os.fstat(handle.descriptor).st_nlink > 0:
+                return
             for key in keys:
                 self._remove(key)
+            self._checkpoints.pop(0)

@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from reverie.core.spec import Space
-from reverie.data.container import Array, Bytes, write_json
+from reverie.data.container import Array, Bytes, Handle, write_json
 from reverie.data.part import Buffer, Key, Part
 from reverie.data.schema import Schema
 from reverie.data.shelf import Shelf
@@ -86,7 +86,7 @@ class EpisodeStore:
             stored, self.meta = _read_schema(path)
             self.schema.require_equal(stored, str(self.directory))
             self.schema = stored
-        self._lock: IO[str] | None = _acquire(self.directory / _LOCK)
+        self._lock: Handle | None = _acquire(self.directory / _LOCK)
         if not path.exists():
             write_json(path, {"format": _FORMAT, "meta": self.meta, **self.schema.to_json()})
         self._begin(cache_bytes)
@@ -358,23 +358,19 @@ def _read_schema(path: Path) -> tuple[Schema, dict[str, Any]]:
         ) from error
 
 
-def _acquire(path: Path) -> IO[str]:
+def _acquire(path: Path) -> Handle:
     """The lock of the one process that may write; the system frees it when the process ends."""
     import fcntl
 
-    file = path.open("a+", encoding="utf-8")
+    handle = Handle(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.lockf(handle.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
+        holder = os.pread(handle.descriptor, 20, 0).decode().strip() or "unknown"
         raise RuntimeError(
             f"{path.parent} is being written by another process (id {holder}). End it first, or "
             "read the store with EpisodeStore.open."
         ) from error
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+    os.truncate(handle.descriptor, 0)
+    os.pwrite(handle.descriptor, str(os.getpid()).encode(), 0)
+    return handle
