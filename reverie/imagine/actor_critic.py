@@ -70,6 +70,21 @@ class ActorCriticConfig:
     """Weight of the critic's loss on recorded rows; 0 turns it off."""
     returns: ReturnConfig = ReturnConfig()
 
+    def __post_init__(self) -> None:
+        if self.horizon < 1:
+            raise ValueError(
+                f"ActorCriticConfig horizon is {self.horizon}; imagine at least 1 step."
+            )
+        if self.gradient not in ("reinforce", "dynamics"):
+            raise ValueError(
+                f"ActorCriticConfig gradient is {self.gradient!r}; choose reinforce or dynamics."
+            )
+        if self.starts < 0 or (self.starts == 1 and self.replay_value):
+            raise ValueError(
+                f"ActorCriticConfig starts is {self.starts}; give 0 for all rows, or at least 2: the "
+                "critic's loss on recorded rows is of pairs (or set replay_value to 0)."
+            )
+
 
 class Imagined(NamedTuple):
     """What one imagination gives the losses, time-major, with the actor's and critic's graph."""
@@ -263,5 +278,3 @@ class ActorCritic(nn.Module):
             "return_range": self.high - self.low,
             "policy_entropy": entropy.mean(),
         }
-
-

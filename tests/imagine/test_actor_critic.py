@@ -429,3 +429,24 @@ def test_the_same_seed_gives_the_same_losses() -> None:
         generator = torch.Generator().manual_seed(seed)
         runs.append(agent.losses(world, states, batch, generator)[0]["policy"])
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizon": 0}, "horizon is 0; imagine at least 1 step"),
+        ({"gradient": "both"}, "gradient is 'both'; choose reinforce or dynamics"),
+        ({"starts": -2}, "starts is -2"),
+        ({"starts": 1}, "starts is 1; give 0 for all rows, or at least 2"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActorCriticConfig(**options)
+
+
+def test_one_start_is_possible_without_replay() -> None:
+    world = Glide()
+    agent = make(world, replace(SMALL, starts=1, replay_value=0.0))
+    losses, _ = agent.losses(world, *record(world), seeded())
+    assert losses["policy"].shape == (H, B)
