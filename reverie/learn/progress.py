@@ -63,7 +63,7 @@ class Progress:
             self._live.stop()
         if self._thread is not None:
             self._thread.join()
-            self._console.print(self._line(), markup=False, highlight=False)
+            self._console.print(self._line(), markup=False, highlight=False, soft_wrap=True)
 
     def update(
         self, counters: Counters, stage: str, values: Mapping[str, float] | None = None

@@ -25,12 +25,13 @@ def test_killed_at_random_moments(tmp_path):
     assert done.returncode == 0, done.stderr
     threads = torch.get_num_threads()
     try:
-        result = tiny_run(tmp_path / "whole", Quiet(frames=400))
+        result = tiny_run(tmp_path / "whole", Quiet(frames=400, evaluate=150))
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(False)
     assert int(done.stdout) >= 2  # it was killed as often
     assert len(read(tmp_path / "whole" / "log.jsonl", "fit")) == result.counters.updates > 50
+    assert len(read(tmp_path / "whole" / "log.jsonl", "evaluate")) == 2
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     killed, whole = (EpisodeStore.open(tmp_path / k / "episodes") for k in ("killed", "whole"))
     ours, theirs = ({e.name: e for e in s.episodes() if e.complete} for s in (killed, whole))

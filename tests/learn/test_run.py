@@ -141,6 +141,37 @@ def test_a_run_that_breaks_off_resumes_bitwise(tmp_path, whole, number):
         )
 
 
+def test_a_run_that_breaks_off_among_random_actions_resumes_bitwise(tmp_path, whole):
+    def prepare(learner, envs, replay):
+        step, calls = envs.step, []
+
+        def spoiled(actions):
+            calls.append(1)
+            if len(calls) == 25:
+                kill()
+            return step(actions)
+
+        envs.step = spoiled
+
+    path = tmp_path / "run"
+    with pytest.raises(Killed):
+        tiny_run(path, SHORT, prepare=prepare)
+    saved = Checkpoints(path / "checkpoints").latest().about["counters"]
+    assert saved["decisions"] > 25
+    assert saved["updates"] == 0
+    tiny_run(path, SHORT)
+    assert curve(path) == curve(whole[0])
+
+
+def test_means_in_the_log_and_evaluations_resume_bitwise(tmp_path):
+    quiet = SHORT._replace(frames=220, every=4, evaluate=60)
+    tiny_run(tmp_path / "whole", quiet)
+    with pytest.raises(Killed):
+        tiny_run(tmp_path / "run", quiet, prepare=at_update(25, kill))
+    tiny_run(tmp_path / "run", quiet)
+    assert curve(tmp_path / "run") == curve(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_return(tmp_path, whole, number, capfd):
     path = tmp_path / "run"

@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--progress", default="off")
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
-    quiet = Quiet(frames=given.frames, progress=given.progress, seconds=given.seconds)
+    quiet = Quiet(given.frames, progress=given.progress, seconds=given.seconds, evaluate=150)
     if given.kills >= 0:
         print(survive(given.run, quiet, given.kills, given.pause))
     else:
