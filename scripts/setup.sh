@@ -51,7 +51,18 @@ find_python() {
 
 has_module() { .venv/bin/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('$1') is None)"; }
 
-install() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+# Without byte code: pip would compile all of every package, which takes longer than the installation.
+install() { .venv/bin/python -m pip install -qq --no-compile --disable-pip-version-check "$@"; }
+
+# Byte code of what is used, also where the environment says that Python is not to write any.
+compile_used() {
+    env -u PYTHONDONTWRITEBYTECODE .venv/bin/python - >/dev/null 2>&1 <<'PYTHON' || true
+import contextlib, importlib
+for name in "torch torch._dynamo dm_control.suite gymnasium hypothesis pytest rich tyro".split():
+    with contextlib.suppress(Exception):
+        importlib.import_module(name)
+PYTHON
+}
 
 # A .venv whose Python is gone (moved folder, upgraded system) is made anew.
 if ! .venv/bin/python -c 'import pip' >/dev/null 2>&1; then
@@ -77,3 +88,5 @@ install --editable ".[$extras]"
 if has_module mujoco && ! has_module dm_control; then
     install --no-deps "dm_control>=1.0.50,<1.1"
 fi
+
+compile_used
