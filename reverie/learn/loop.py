@@ -6,6 +6,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reverie.core import tree
 from reverie.core.spec import Space
 from reverie.data import Replay
 from reverie.learn.accounting import Counters, TrainRatio
@@ -75,6 +77,7 @@ class Loop:
         self._trouble: float | None = None
         self._changed = False
         self._multiple = 0
+        self.board: TensorBoard | None = None
 
     # -- the loop --------------------------------------------------------------------------------
 
@@ -83,6 +86,7 @@ class Loop:
         goal = self._goal()
         settings = self.config.log
         with (
+            ExitStack() as self._closing,
             Interrupt() as interrupt,
             Progress(goal, self.counters, settings.progress, settings.seconds) as self.progress,
         ):
@@ -104,10 +108,6 @@ class Loop:
                     f"command again: it goes on from {self.checkpoint}."
                 )
                 raise
-            finally:
-                self.log.close()
-                if self.board is not None:
-                    self.board.close()
         assert self.checkpoint is not None
         return Result(self._now(), finished, self.checkpoint, list(self.returns))
 
@@ -135,7 +135,7 @@ class Loop:
     def _learn(self) -> None:
         sample = self.replay.sample()
         fit = self.fitter.fit(sample.batch, sample.state, self.noise)
-        if fit.latents:
+        if tree.leaves(fit.latents):
             self.replay.write_back(sample.ids, fit.latents)
         self.ratio.paid()
         self.counters = replace(self.counters, updates=self.fitter.updates)
@@ -277,7 +277,7 @@ class Loop:
     def _open(self) -> None:
         """Begin, or go on from the newest checkpoint."""
         self.checkpoints.tidy()
-        found = self.checkpoints.latest()
+        found = self.checkpoints.latest(folders=True)
         size = 0
         if found is not None:
             self.checkpoints.set_aside_after(found)
@@ -285,12 +285,13 @@ class Loop:
             _require_spaces(found, self._spaces())
             size = int(found.part("run")["log"])
         self.log = Log(self.directory.log, size)
+        self._closing.callback(self.log.close)
         if found is not None:
             self._resume(found)
         settings = self.config.log
-        self.board = (
-            TensorBoard(self.directory.tensorboard, self.counters) if settings.tensorboard else None
-        )
+        if settings.tensorboard:
+            self.board = TensorBoard(self.directory.tensorboard, self.counters)
+            self._closing.callback(self.board.close)
         every = self.config.checkpoint.decisions
         self._multiple = every and self.counters.decisions // every
         self._begun = self._saved = time.monotonic()

@@ -222,4 +222,4 @@ def test_a_part_may_write_itself_and_link_what_never_changes(tmp_path):
         pytest.warns(UserWarning, match="Trying"),
         pytest.raises(CheckpointError, match=r"replay/segment is damaged: its checksum"),
     ):
-        checkpoints.latest()
+        checkpoints.latest(folders=True)

@@ -18,7 +18,7 @@ from reverie.learn.checkpoint import CheckpointError, Checkpoints
 from reverie.learn.directory import RunDirectory, RunLockedError
 from reverie.learn.fit import DivergenceError
 from reverie.learn.learner import latent_spaces
-from reverie.learn.log import read
+from reverie.learn.log import LogConfig, read
 from reverie.learn.run import CheckpointConfig, EvaluateConfig, RunConfig, train
 from tests.learn.tiny import ENV, Quiet, config, learner_for, tiny_run
 
@@ -164,7 +164,7 @@ def test_a_run_that_breaks_off_among_random_actions_resumes_bitwise(tmp_path, wh
 
 
 def test_means_in_the_log_and_evaluations_resume_bitwise(tmp_path):
-    quiet = SHORT._replace(frames=220, every=4, evaluate=60)
+    quiet = SHORT._replace(frames=220, every=4, evaluate=50)
     tiny_run(tmp_path / "whole", quiet)
     with pytest.raises(Killed):
         tiny_run(tmp_path / "run", quiet, prepare=at_update(25, kill))
@@ -319,6 +319,14 @@ def test_another_family_another_robot_and_another_size_are_refused(tmp_path):
         CheckpointError, match=r"actor.weight has shape \(1, 16\) and this model has"
     ):
         resume(prepare=widen)
+
+
+def test_tensorboard_is_written_beside_the_log(tmp_path):
+    pytest.importorskip("tensorboard")
+    log = LogConfig(every=5, tensorboard=True, progress="off")
+    tiny_run(tmp_path / "run", replace_frames(160), log=log)
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.*"))
+    assert [line["updates"] for line in read(tmp_path / "run" / "log.jsonl", "fit")] == [5, 10]
 
 
 def test_two_processes_cannot_run_in_one_directory(tmp_path):
