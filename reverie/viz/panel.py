@@ -5,6 +5,7 @@ Below them a bar: grey while the model watches, coloured from the moment it is l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from reverie.viz.video import Frames, pillow
 
 _GROUND = (17, 20, 26)
 _LINE = (52, 58, 70)
+_SHADE = (28, 32, 41)
 _INK = (232, 235, 240)
 _QUIET = (146, 154, 168)
 _MODEL = (86, 180, 233)  # sky blue of Okabe and Ito's palette for all kinds of colour vision
@@ -60,33 +62,44 @@ def moments(film: Film, count: int = 6) -> list[Pair]:
 def _frame(film: Film, index: int, height: int) -> Picture:
     row = film.shown[index]
     alone = row >= film.observed
-    left = None if film.real is None else film.real[index]
-    right = None if film.imagined is None else film.imagined[index]
-    tiles: list[tuple[str, Any]] = []
-    watch = "the model imagines" if alone else "the model watches"
-    if left is not None:
-        tiles.append(("the real robot", _scaled(left, height)))
-    if right is not None:
-        tiles.append((watch, _scaled(right, height)))
-    else:
-        width = (tiles[0][1].width if tiles else 2 * height + _GAP) if film.traces else 0
-        tiles.append((watch, curves(film, row, (width or height, height))))
-    width = sum(tile.width for _, tile in tiles) + _GAP * (len(tiles) - 1) + 2 * _EDGE
+    tiles = list(_tiles(film, index, height))
+    width = sum(tile.picture.width for tile in tiles) + _GAP * (len(tiles) - 1) + 2 * _EDGE
     canvas = pillow().new("RGB", (width, _HEAD + height + _FOOT), _GROUND)
     draw = _pen(canvas)
     x = _EDGE
-    for name, tile in tiles:
-        marked = alone and name.startswith("the model")
-        draw.text((x, 10), name, fill=_MODEL if marked else _INK, font=_font(19))
+    for tile in tiles:
+        marked = alone and tile.dreamt
+        draw.text((x, 10), tile.name, fill=_MODEL if marked else _INK, font=_font(19))
         if marked:
-            right, bottom = x + tile.width + _FRAME - 1, _HEAD + height + _FRAME - 1
+            right, bottom = x + tile.picture.width + _FRAME - 1, _HEAD + height + _FRAME - 1
             draw.rectangle(
                 (x - _FRAME, _HEAD - _FRAME, right, bottom), outline=_MODEL, width=_FRAME
             )
-        canvas.paste(tile, (x, _HEAD))
-        x += tile.width + _GAP
+        canvas.paste(tile.picture, (x, _HEAD))
+        x += tile.picture.width + _GAP
     _bar(film, row, draw, (_EDGE, width - _EDGE), _HEAD + height)
     return np.asarray(canvas)
+
+
+class _Tile(NamedTuple):
+    name: str
+    picture: Any
+    dreamt: bool
+
+
+def _tiles(film: Film, index: int, height: int) -> Iterator[_Tile]:
+    row, width = film.shown[index], 2 * height + _GAP
+    name = "the model imagines" if row >= film.observed else "the model watches"
+    if film.real is not None:
+        real = _scaled(film.real[index], height)
+        width = max(real.width, height)
+        yield _Tile("the real robot", real, False)
+    if film.imagined is not None:
+        yield _Tile(name, _scaled(film.imagined[index], height), True)
+    else:
+        words = f"{name}: sensors in blue, the real ones in white"
+        words = words if film.real is None else name + " (blue)"
+        yield _Tile(words, curves(film, row, (width, height)), True)
 
 
 def _bar(film: Film, row: int, draw: Any, ends: tuple[int, int], top: int) -> None:
@@ -113,16 +126,17 @@ def _bar(film: Film, row: int, draw: Any, ends: tuple[int, int], top: int) -> No
 def curves(film: Film, row: int, size: tuple[int, int]) -> Any:
     """The sensors up to a row: real in white, imagined in colour, as a Pillow image (w, h)."""
     width, height = size
-    canvas = pillow().new("RGB", size, _GROUND)
+    canvas = pillow().new("RGB", (2 * width, 2 * height), _GROUND)  # halved below: smooth edges
     draw = _pen(canvas)
     columns = 2 if width > 480 else 1
     traces = choose(film.traces, columns * max(1, height // 76))
     lines = -(-len(traces) // columns) or 1
     for k, trace in enumerate(traces):
-        cell = (width // columns, height // lines)
-        x, y = k % columns * cell[0], k // columns * cell[1]
-        _cell(draw, trace, film.observed, row, (x + 2, y + 2, x + cell[0] - 8, y + cell[1] - 8))
-    return canvas
+        wide, high = 2 * width // columns, 2 * height // lines
+        x, y = k % columns * wide, k // columns * high
+        box = (x + 8, y + 4, x + wide - 16, y + high - 14)
+        _cell(draw, trace, film.observed, row, box)
+    return canvas.resize(size, pillow().Resampling.BOX)
 
 
 def choose(traces: tuple[Trace, ...], count: int) -> list[Trace]:
@@ -134,27 +148,30 @@ def choose(traces: tuple[Trace, ...], count: int) -> list[Trace]:
 
 
 def _cell(draw: Any, trace: Trace, observed: int, row: int, box: tuple[int, int, int, int]) -> None:
-    """One small chart: its box is (left, top, right, bottom)."""
+    """One small chart at double size: its box is (left, top, right, bottom)."""
     left, top, right, bottom = box
-    draw.text((left, top), trace.label, fill=_QUIET, font=_font(13))
-    top += 19
+    draw.text((left, top), trace.label, fill=_QUIET, font=_font(28))
+    top += 40
     both = np.concatenate([trace.real, trace.imagined])
-    low, high = (float(f(both[np.isfinite(both)])) for f in (np.min, np.max))
-    span = max(high - low, 1e-6)
+    known = both[np.isfinite(both)]
+    low, span = float(known.min()), max(float(np.ptp(known)), 1e-6)
     border = left + (right - left) * (observed - 1) / (len(trace.real) - 1)
-    draw.rectangle((left, top, border, bottom), fill=(26, 30, 38))
-    draw.line((left, bottom, right, bottom), fill=_LINE)
+    draw.rectangle((left, top, border, bottom), fill=_SHADE)
+    draw.line((left, bottom, right, bottom), fill=_LINE, width=2)
     for values, colour, start in ((trace.real, _INK, 0), (trace.imagined, _MODEL, observed - 1)):
         points = [
             (
                 left + (right - left) * t / (len(values) - 1),
-                bottom - 2 - (bottom - top - 4) * (values[t] - low) / span,
+                bottom - 4 - (bottom - top - 8) * (values[t] - low) / span,
             )
             for t in range(start, row + 1)
             if np.isfinite(values[t])
         ]
         if len(points) > 1:
-            draw.line(points, fill=colour, width=2, joint="curve")
+            draw.line(points, fill=colour, width=4, joint="curve")
+        if points:
+            x, y = points[-1]
+            draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour)
 
 
 def _scaled(picture: Picture, height: int) -> Any:

@@ -86,9 +86,11 @@ def _log(low: float, high: float, count: int) -> tuple[float, float, tuple[float
         10.0**e for e in exponents if e % every == 0 and low <= 10.0**e * 1.001 <= high * 1.01
     ]
     if len(inside) < 2:
-        inside = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
-        inside = [t for t in inside if low * 0.7 <= t <= high * 1.4]
-        low, high = min(low, inside[0]), max(high, inside[-1])
+        around = range(exponents.start - 1, exponents.stop + 1)
+        fine = [m * 10.0**e for e in around for m in (1, 2, 5)]
+        low = max(t for t in fine if t <= low * 1.001)
+        high = min(t for t in fine if t >= high * 0.999)
+        inside = [t for t in fine if low <= t <= high]
     return low, high, tuple(inside)
 
 
@@ -97,9 +99,8 @@ def number(value: float, step: float) -> str:
     if value == 0 or abs(value) < step * 1e-9:
         return "0"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        whole = step >= size * (1 - 1e-9)
-        if abs(value) >= size * (1 if whole else 10) and step >= size / 10:
-            return number(value / size, step / size) + letter
+        if abs(value) >= size * (1 - 1e-9) and step >= size / 10 * (1 - 1e-9):
+            return number(value / size, step / size).removesuffix(".0") + letter
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     if digits > 4:
         return power(value)
