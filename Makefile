@@ -55,7 +55,8 @@ docs: .venv/.installed-docs
 	$(BIN)/mkdocs build --strict
 
 smoke: .venv/.installed-demo
-	$(BIN)/reverie demo --smoke
+	rm -rf build/demo-smoke
+	$(BIN)/reverie demo --smoke --run build/demo
 
 clean:
 	rm -rf .venv site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
