@@ -9,13 +9,15 @@ common CRC-32 stands in the metadata.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,9 +29,7 @@ from reverie.data.container import (
     Header,
     as_bytes,
     make_header,
-    parse_header,
     read_header,
-    view,
 )
 from reverie.data.schema import Schema
 
@@ -59,15 +59,42 @@ class Key(NamedTuple):
         return key if key.name + SUFFIX == name else None
 
 
+class Field(NamedTuple):
+    """Where one tensor lies in the tables of a file."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+
+
+@functools.lru_cache(maxsize=4096)
+def layout(schema: Schema, rows: int) -> tuple[list[Field], int]:
+    """The tables of a file of so many rows, the widest dtypes first so that each lies aligned, and
+    their bytes in all."""
+    tensors: list[tuple[str, np.dtype[Any], tuple[int, ...]]] = []
+    for name, count in schema.blocked.items():
+        blocks = -(-rows // count)
+        tensors.append((name + ".offsets", np.dtype(np.int64), (blocks + 1,)))
+        tensors.append((name + ".crc", np.dtype(np.uint32), (blocks,)))
+    for name in schema.plain:
+        tensors.append((name, schema.dtypes[name], (rows, *schema.entries[name].shape)))
+    fields, start = [], 0
+    for name, dtype, shape in sorted(tensors, key=lambda tensor: -tensor[1].itemsize):
+        fields.append(Field(name, dtype, shape, start))
+        start += math.prod(shape) * dtype.itemsize
+    return fields, start
+
+
 class Table(NamedTuple):
     """All of a part but its large sensors."""
 
     plain: Mapping[str, Array]
     """Each plain entry, `[rows, ...]`."""
-    offsets: Mapping[str, Array]
-    """Where each block of a large sensor begins in the file, int64 `[blocks + 1]`."""
-    crc: Mapping[str, Array]
-    """Checksum of each block, uint32 `[blocks]`."""
+    offsets: Mapping[str, list[int]]
+    """Where each block of a large sensor begins in the file, and where the last one ends."""
+    crc: Mapping[str, list[int]]
+    """Checksum of each block."""
     size: int
     """Bytes in memory."""
 
@@ -84,8 +111,12 @@ class Part:
     """Whether the final row is the last of its episode."""
     age: int = 0
     """How many rows the store had taken when the part was closed: older parts have smaller ones."""
+    body: int = 0
+    """Bytes of the file before the tables."""
     head: int = 0
     """Bytes of the file before the first block."""
+    crc: int = 0
+    """Checksum of the tables."""
     buffer: Buffer | None = None
     """The rows, while they are not on disk."""
 
@@ -172,24 +203,23 @@ class Buffer:
             if rest:
                 blocks.append(codec.encode(tail[:rest]))
             packed[name] = blocks
-            sizes = np.cumsum([0, *(len(b) for b in blocks)], dtype=np.int64)
-            tensors[name + ".offsets"] = sizes
-        for name, blocks in packed.items():
+            sizes = [0, *(len(b) for b in blocks)]
+            tensors[name + ".offsets"] = np.cumsum(sizes, dtype=np.int64)
             tensors[name + ".crc"] = np.array([codec.checksum(b) for b in blocks], np.uint32)
-        ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
-        crc = 0
-        for value in ordered.values():
-            crc = zlib.crc32(as_bytes(value), crc)
-        layout = {n: (v.dtype.name, v.shape) for n, v in ordered.items()}
+        fields, size = layout(self._schema, self.rows)
+        tables = [as_bytes(tensors[field.name]) for field in fields]
+        part.crc = 0
+        for table in tables:
+            part.crc = zlib.crc32(table, part.crc)
+        shapes = {field.name: (field.dtype.name, field.shape) for field in fields}
         for name, blocks in packed.items():
-            layout[name + ".blocks"] = ("uint8", (sum(len(b) for b in blocks),))
-        head = make_header(layout, _describe(self._schema, part, crc))
-        tables = [as_bytes(v) for v in ordered.values()]
-        part.head = len(head) + sum(len(t) for t in tables)
+            shapes[name + ".blocks"] = ("uint8", (sum(len(b) for b in blocks),))
+        head = make_header(shapes, _describe(self._schema, part))
+        part.body, part.head = len(head), len(head) + size
         return [head, *tables, *(b for blocks in packed.values() for b in blocks)]
 
 
-def _describe(schema: Schema, part: Part, crc: int) -> dict[str, str]:
+def _describe(schema: Schema, part: Part) -> dict[str, str]:
     return {
         "format": FORMAT,
         "schema": schema.signature,
@@ -199,7 +229,7 @@ def _describe(schema: Schema, part: Part, crc: int) -> dict[str, str]:
         "ended": str(int(part.ended)),
         "age": str(part.age),
         "codec": "lz4",
-        "tables": f"{crc:08x}",
+        "tables": f"{part.crc:08x}",
     }
 
 
@@ -210,7 +240,6 @@ def part_of(header: Header, schema: Schema, path: Path) -> Part:
         raise CorruptFileError(path, f"is {told.get('format')!r}, not {FORMAT!r}")
     if told.get("schema") != schema.signature:
         raise CorruptFileError(path, "was written with other sensors or another action space")
-    blocks = [t.start for n, t in header.tensors.items() if n.endswith(".blocks")]
     try:
         part = Part(
             key=Key(*(int(field) for field in told["key"].split("-"))),
@@ -218,60 +247,67 @@ def part_of(header: Header, schema: Schema, path: Path) -> Part:
             ret=float(told["return"]),
             ended=told["ended"] == "1",
             age=int(told["age"]),
-            head=min(blocks, default=header.total),
+            body=header.size,
+            crc=int(told["tables"], 16),
         )
+        if part.rows < 1:
+            raise ValueError("no rows")
+        fields, size = layout(schema, part.rows)
+        part.head = header.size + size
+        for name, dtype, shape, start in fields:
+            if header.tensors[name][:3] != (dtype, shape, header.size + start):
+                raise ValueError(f"tensor {name!r} is not where it should be")
+        start = part.head
+        for name in schema.blocked:
+            blocks = header.tensors[name + ".blocks"]
+            if blocks.start != start:
+                raise ValueError(f"the blocks of {name!r} are not where they should be")
+            start = blocks.stop
     except (KeyError, ValueError, TypeError) as error:
-        raise CorruptFileError(path, f"its header lacks something ({error})") from error
-    if part.rows < 1:
-        raise CorruptFileError(path, "has no rows")
+        raise CorruptFileError(path, f"its header is not of this format ({error})") from error
     return part
 
 
-def read_table(path: Path, part: Part, schema: Schema) -> Table:
+def read_table(path: Path | str, part: Part, schema: Schema) -> Table:
     """Everything of a file but its blocks, in one read, checked bit by bit."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        data = os.pread(handle, part.head, 0)
-        total = os.fstat(handle).st_size
+        data = os.pread(handle, part.head - part.body, part.body)
     finally:
         os.close(handle)
-    if len(data) < part.head:
-        raise CorruptFileError(path, f"has {len(data)} bytes, too few for its {part.rows} rows")
-    header = parse_header(data, path, total)
-    try:
-        if zlib.crc32(memoryview(data)[header.size :]) != int(header.metadata["tables"], 16):
-            raise CorruptFileError(path, "its rows do not match their checksum")
-        tensors = header.tensors
-        plain = {name: view(data, tensors[name]) for name in schema.plain}
-        starts = {name: tensors[name + ".blocks"].start for name in schema.blocked}
-        offsets = {n: view(data, tensors[n + ".offsets"]) + start for n, start in starts.items()}
-        crc = {name: view(data, tensors[name + ".crc"]) for name in schema.blocked}
-    except (KeyError, ValueError) as error:
-        if isinstance(error, CorruptFileError):
-            raise
-        raise CorruptFileError(
-            path, f"its content is not what its header says ({error})"
-        ) from error
-    if any(len(values) != part.rows for values in plain.values()):
-        raise CorruptFileError(path, f"has not {part.rows} rows in each entry")
-    return Table(plain, offsets, crc, len(data))
+    if zlib.crc32(data) != part.crc:
+        raise CorruptFileError(path, "its rows do not match their checksum")
+    fields, _ = layout(schema, part.rows)
+    arrays: dict[str, Array] = {f.name: np.ndarray(f.shape, f.dtype, data, f.start) for f in fields}
+    offsets, crc, start = {}, {}, part.head
+    for name in schema.blocked:
+        offsets[name] = (arrays.pop(name + ".offsets") + start).tolist()
+        crc[name] = arrays.pop(name + ".crc").tolist()
+        start = offsets[name][-1]
+    return Table(arrays, offsets, crc, len(data))
 
 
 def read_blocks(
-    path: Path, table: Table, schema: Schema, name: str, start: int, stop: int, out: Array
+    path: Path | str,
+    table: Table,
+    schema: Schema,
+    name: str,
+    start: int,
+    stop: int,
+    out: Array,
 ) -> None:
     """Rows of a large sensor from a file into `out` `[stop - start, ...]`."""
     count, rows = schema.blocked[name], len(table.plain["first"])
     first, final = start // count, (stop - 1) // count
     offsets = table.offsets[name]
-    begin, size = int(offsets[first]), int(offsets[final + 1] - offsets[first])
+    begin, size = offsets[first], offsets[final + 1] - offsets[first]
     handle = os.open(path, os.O_RDONLY)
     try:
         data = memoryview(os.pread(handle, size, begin))
     finally:
         os.close(handle)
     for index in range(first, final + 1):
-        packed = data[int(offsets[index]) - begin : int(offsets[index + 1]) - begin]
+        packed = data[offsets[index] - begin : offsets[index + 1] - begin]
         if codec.checksum(packed) != table.crc[name][index]:
             raise CorruptFileError(path, f"block {index} of {name!r} does not match its checksum")
         held = min(count, rows - index * count)
@@ -295,7 +331,7 @@ def reopen(path: Path, schema: Schema) -> Part:
     blocks: dict[str, list[bytes]] = {}
     with path.open("rb") as file:
         for name, count in schema.blocked.items():
-            offsets = table.offsets[name].tolist()
+            offsets = table.offsets[name]
             file.seek(offsets[0])
             full = part.rows // count
             blocks[name] = [file.read(b - a) for a, b in itertools.pairwise(offsets[: full + 1])]
