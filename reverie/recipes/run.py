@@ -73,24 +73,27 @@ def train(recipe: Recipe) -> Result:
     Raises:
         ValueError: the directory holds a run of another recipe; the message says what differs.
     """
-    with RunDirectory(recipe.run) as directory:
-        _same_recipe(directory.config, recipe)
-        if recipe.data is not None:
-            return _train_recorded(recipe, recipe.data, directory)
-        with parallel(recipe.env, recipe.envs, recipe.training.seed, recipe.workers) as envs:
-            meta = {"env": recipe.env.name, "repeat": envs.repeat, "dt": envs.dt}
-            with EpisodeStore(directory.episodes, envs.obs, envs.action, meta=meta) as store:
-                return _fit(recipe, store, directory, envs, envs.dt)
+    _same_recipe(recipe)
+    if recipe.data is not None:
+        return _train_recorded(recipe, recipe.data)
+    with (
+        parallel(recipe.env, recipe.envs, recipe.training.seed, recipe.workers) as envs,
+        RunDirectory(recipe.run) as directory,
+    ):
+        meta = {"env": recipe.env.name, "repeat": envs.repeat, "dt": envs.dt}
+        with EpisodeStore(directory.episodes, envs.obs, envs.action, meta=meta) as store:
+            return _fit(recipe, store, directory, envs, envs.dt)
 
 
-def _train_recorded(recipe: Recipe, data: Path, directory: RunDirectory) -> Result:
+def _train_recorded(recipe: Recipe, data: Path) -> Result:
     store = EpisodeStore.open(data)
     if "dt" not in store.meta:
         raise ValueError(
             f"The episodes in {data} do not say how long a decision lasts; "
             'make their store with meta={"dt": seconds}.'
         )
-    return _fit(recipe, store, directory, None, float(store.meta["dt"]))
+    with RunDirectory(recipe.run) as directory:
+        return _fit(recipe, store, directory, None, float(store.meta["dt"]))
 
 
 def _fit(
@@ -120,7 +123,8 @@ def judges(env: EnvConfig, count: int, seed: int = 1_000_003) -> Parallel:
     return parallel(env, min(count, 5), seed)
 
 
-def _same_recipe(path: Path, recipe: Recipe) -> None:
+def _same_recipe(recipe: Recipe) -> None:
+    path = RunDirectory(recipe.run).config
     if not path.exists():
         return
     stored = json.loads(path.read_text())

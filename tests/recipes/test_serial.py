@@ -1,0 +1,53 @@
+"""Recipes survive the way through JSON, and what is unknown or impossible is refused by name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reverie.envs import EnvConfig
+from reverie.recipes.demo import recipe as demo_recipe
+from reverie.recipes.dreamer import DreamerRecipe
+from reverie.recipes.serial import from_json, to_json
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        DreamerRecipe(),
+        DreamerRecipe(env=EnvConfig("toy:pendulum", size=(48, 64), pixels=True), size="12m"),
+        demo_recipe(Path("runs/x")),
+    ],
+)
+def test_a_recipe_comes_back_from_json(recipe: DreamerRecipe) -> None:
+    assert from_json(DreamerRecipe, json.loads(json.dumps(to_json(recipe)))) == recipe
+
+
+def test_an_optional_path_comes_back() -> None:
+    recipe = DreamerRecipe()
+    assert from_json(DreamerRecipe, to_json(recipe)).data is None
+    training = replace(recipe.training, updates=10)
+    recorded = replace(recipe, data=Path("episodes"), training=training)
+    assert from_json(DreamerRecipe, to_json(recorded)).data == Path("episodes")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sizee": "1m"}, "no option sizee"),
+        ({"size": "2m"}, "recipe.size is '2m'"),
+        ({"env": {"repeat": "two"}}, "recipe.env.repeat is 'two'"),
+        ({"env": {"size": [64]}}, "2 values"),
+        ({"training": 3}, "recipe.training is 3"),
+    ],
+)
+def test_what_does_not_fit_is_named(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        from_json(DreamerRecipe, change, "recipe")
+
+
+def test_missing_options_take_their_defaults() -> None:
+    assert from_json(DreamerRecipe, {}) == DreamerRecipe()
