@@ -120,6 +120,8 @@ def _make_toy(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
 
     if task not in TASKS:
         raise ValueError(_unknown(config.name))
+    if config.camera:
+        raise ValueError(f"{config.name} has one view and no camera {config.camera!r}.")
     return _adapt(TASKS[task](), config)
 
 

@@ -181,7 +181,7 @@ class Adapter:
 
 
 class _Scale:
-    """From the model's actions to the simulator's: clip, then a_native = low + (a + 1) / 2 * width.
+    """From the model's actions to the simulator's: clip, then low + (a + 1) / 2 (high - low).
 
     Only entries with two finite bounds are scaled; the others are clipped to the bound they have.
     """
@@ -194,23 +194,31 @@ class _Scale:
         low = np.broadcast_to(np.asarray(native.low, np.float64), native.shape)
         high = np.broadcast_to(np.asarray(native.high, np.float64), native.shape)
         bounded = np.isfinite(low) & np.isfinite(high)
-        self._scaled = bounded & ~((low == -1) & (high == 1))
-        self._low, self._width = low, np.where(self._scaled, high - low, 0)
-        self._least, self._most = np.where(bounded, -1, low), np.where(bounded, 1, high)
-        self._native = (low, high)
-        least, most = (
-            float(bound[0]) if (bound == bound[0]).all() else tuple(bound.tolist())
-            for bound in (self._least, self._most)
-        )
-        unit = "" if self._scaled.any() else native.unit
-        self.space = Space(native.shape, low=least, high=most, unit=unit)
+        scaled = bounded & ~((low == -1) & (high == 1))
+        self._plain = not scaled.any()
+        start, stop = np.where(scaled, low, -1.0), np.where(scaled, high, 1.0)
+        self._middle, self._slope = (start + stop) / 2, (stop - start) / 2
+        self._bounds = low, high
+        self._unit = least, most = np.where(bounded, -1.0, low), np.where(bounded, 1.0, high)
+        unit = native.unit if self._plain else ""
+        self.space = Space(native.shape, low=_bound(least), high=_bound(most), unit=unit)
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
         if self._discrete:
             return np.eye(len(action))[int(np.argmax(action))]
-        value = np.clip(action.astype(np.float64), self._least, self._most)
-        if not self._scaled.any():
+        value = _between(action.astype(np.float64), self._unit)
+        if self._plain:
             return value
-        with np.errstate(invalid="ignore"):  # -inf + 0 in entries that np.where leaves out
-            scaled = self._low + (value + 1) / 2 * self._width
-        return np.clip(np.where(self._scaled, scaled, value), *self._native)
+        return _between(self._middle + self._slope * value, self._bounds)
+
+
+def _between(value: np.ndarray, bounds: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """What `np.clip` does, in a quarter of its time for a few numbers."""
+    least, most = bounds
+    clipped: np.ndarray = np.minimum(np.maximum(value, least), most)
+    return clipped
+
+
+def _bound(values: np.ndarray) -> float | tuple[float, ...]:
+    """One number if all are equal."""
+    return float(values[0]) if (values == values[0]).all() else tuple(values.tolist())

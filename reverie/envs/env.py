@@ -14,6 +14,7 @@ Quality = Literal["fast", "full"]
 
 _RESERVED = ("action", "reward", "first", "last", "terminated")
 _PRESENT = ".present"
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class EnvError(RuntimeError):
@@ -155,43 +156,42 @@ def check_obs(
 ) -> dict[str, np.ndarray]:
     """Copies of the declared observations in their declared types; EnvError for what is not so."""
     checked = {}
-    for key, space in spaces.items():
-        if key not in obs:
-            raise EnvError(
-                f"{name}: observation {key!r} is missing at {moment(decision)}; it was declared."
-            )
-        checked[key] = _entry(f"{name}: observation {key!r} at {moment(decision)}", space, obs[key])
-        if key + _PRESENT in obs:
-            checked[key + _PRESENT] = np.array(obs[key + _PRESENT], bool).reshape(())
+    with np.errstate(over="ignore"):  # What overflows float32 is found below.
+        for key, space in spaces.items():
+            if key not in obs:
+                at = moment(decision)
+                raise EnvError(f"{name}: observation {key!r} was declared and is missing at {at}.")
+            checked[key] = np.array(obs[key], space.dtype if space.dtype == "float32" else None)
+            problem = _problem(checked[key], space)
+            if problem and checked[key].shape == () and space.shape == (1,):
+                checked[key] = checked[key].reshape(1)
+                problem = _problem(checked[key], space)
+            if problem:
+                raise EnvError(f"{name}: observation {key!r} at {moment(decision)} {problem}")
+            if key + _PRESENT in obs:
+                checked[key + _PRESENT] = np.array(obs[key + _PRESENT], bool).reshape(())
     return checked
 
 
-def _entry(what: str, space: Space, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if space.dtype == "float32":
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            entry = int(np.flatnonzero(~np.isfinite(array))[0])
-            raise EnvError(
-                f"{what} is {array.flat[entry]} in entry {entry}; it must be finite. "
-                f"The simulation has diverged, or its sensor is broken."
-            )
-    elif array.dtype != space.dtype:
-        raise EnvError(f"{what} has dtype {array.dtype}; {space.dtype} was declared.")
-    else:
-        array = array.copy()
-    if array.shape == () and space.shape == (1,):
-        return array.reshape(1)
+def _problem(array: np.ndarray, space: Space) -> str:
+    """What is wrong with an observation; empty if nothing is."""
     if array.shape != space.shape:
-        raise EnvError(f"{what} has shape {array.shape}; {space.shape} was declared.")
-    return array
+        return f"has shape {array.shape}; {space.shape} was declared."
+    if array.dtype != space.dtype:
+        return f"has dtype {array.dtype}; {space.dtype} was declared."
+    if space.dtype == "float32" and not np.isfinite(array).all():
+        entry = int(np.flatnonzero(~np.isfinite(array))[0])
+        return (
+            f"is {array.flat[entry]} in entry {entry}; it must be finite. "
+            f"The simulation has diverged, or its sensor is broken."
+        )
+    return ""
 
 
 def check_row(name: str, spaces: Mapping[str, Space], row: Row, decision: int) -> Row:
     """The row with checked observations and reward; terminated implies last."""
     reward = float(row.reward)
-    if not np.isfinite(np.float32(reward)):
+    if not abs(reward) <= _LARGEST:
         raise EnvError(
             f"{name}: the reward at {moment(decision)} is {reward}; it must be finite. "
             f"The simulation has diverged, or the reward function divides by zero."

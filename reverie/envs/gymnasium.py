@@ -96,8 +96,16 @@ def make_registered(name: str, **options: Any) -> Any:
 
 
 def names() -> tuple[str, ...]:
-    """Ids of what is registered; imports Gymnasium."""
-    return tuple(sorted(_import().registry))
+    """Ids of what is registered, in their newest versions; imports Gymnasium."""
+    gymnasium = _import()
+    newest = gymnasium.envs.registration.find_highest_version
+    found = [
+        spec.id
+        for spec in gymnasium.registry.values()
+        if spec.version == newest(spec.namespace, spec.name)
+        and not spec.name.startswith("GymV2")  # shims for older interfaces, no tasks
+    ]
+    return tuple(sorted(found))
 
 
 class GymnasiumSimulator:
@@ -129,6 +137,11 @@ class GymnasiumSimulator:
         self.repeatable = repeatable
         self._sensed: Any = None
         self._camera = _mujoco_camera(env, camera, quality)
+        if camera and self._camera is None:
+            raise ValueError(
+                f"{self.name} draws itself; a camera ({camera!r}) can be chosen in MuJoCo "
+                f"environments only."
+            )
         if pixels and self._camera is None and env.render_mode != "rgb_array":
             raise ValueError(
                 f"{self.name} cannot draw: its render_mode is {env.render_mode!r}; "

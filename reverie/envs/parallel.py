@@ -304,8 +304,10 @@ class Parallel:
         self._just_cut[[*cut]] = True
         mine = slice(members.start, members.stop)
         obs = {name: value[mine].copy() for name, value in self._rows.obs.items()}
-        for name, value in block.obs.items():
-            obs[name][fresh] = value
+        for name in block.obs.keys() - obs.keys():  # a mask that only some rows have
+            obs[name] = np.ones(len(fresh), bool)
+        for name, value in obs.items():
+            value[fresh] = block.obs.get(name, True)
         reward, first, last = np.zeros(len(fresh), np.float32), fresh.copy(), ~fresh
         terminated = np.zeros(len(fresh), bool)
         for target, value in zip((reward, first, last, terminated), block[1:], strict=True):

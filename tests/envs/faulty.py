@@ -65,6 +65,15 @@ class Raises(Counter):
         return 1 / 0
 
 
+class Interrupted(Counter):
+    """Ctrl-C arrives in its second decision."""
+
+    def step(self, action):
+        if self.decision == 1:
+            raise KeyboardInterrupt
+        return super().step(action)
+
+
 class Suicidal(Counter):
     """Its process is killed at the second decision, as the kernel does when memory is short."""
 
@@ -105,3 +114,17 @@ def dies_at_start():
 
 def missing_extra():
     raise ModuleNotFoundError('this needs pip install "reverie[dmc]"')
+
+
+class PeculiarError(Exception):
+    """Cannot be built from its text alone."""
+
+    def __init__(self, number, what):
+        super().__init__(f"{number} is {what}")
+
+
+class Peculiar(Counter):
+    """Raises it."""
+
+    def reset(self, seed):
+        raise PeculiarError(7, "odd")

@@ -11,8 +11,10 @@ from tests.envs.test_dm_control import python
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about Linux libraries")
 
 PROPRIO_THEN_PICTURE = """
+import sys
 import numpy as np
 from reverie.envs import RenderError, make
+assert not {"mujoco", "dm_control", "gymnasium", "OpenGL", "glfw"} & set(sys.modules)
 def loaded():
     names = ("libGL.", "libEGL", "libOSMesa", "libGLX", "libOpenGL")
     return [line for line in open("/proc/self/maps") if any(name in line for name in names)]

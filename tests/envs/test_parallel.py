@@ -217,6 +217,17 @@ def test_an_exception_in_a_worker_brings_its_traceback():
     assert "in deep" in error.value.__notes__[0]
 
 
+def test_after_an_interrupt_the_position_is_that_of_the_last_finished_call():
+    with parallel(faulty.Interrupted, 2, seed=0) as envs:
+        for _ in range(2):
+            envs.step(np.zeros((2, 1)))
+        with pytest.raises(KeyboardInterrupt):
+            envs.step(np.zeros((2, 1)))
+        assert envs.position()["decisions"].tolist() == [1, 1]
+        with pytest.raises(EnvError, match=r"interrupted.*position\(\)"):
+            envs.step(np.zeros((2, 1)))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_actions_are_refused_before_anything_moves(workers):
     with parallel("toy:pendulum", 2, seed=0, workers=workers) as envs:
@@ -319,8 +330,8 @@ from reverie.envs import parallel
 if __name__ == "__main__":
     envs = parallel("toy:pendulum", 2, seed=0, workers=2)
     envs.step(np.zeros((2, 1)))
-    print(*(group.process.pid for group in envs._groups), flush=True)
     try:
+        print(*(group.process.pid for group in envs._groups), flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         rows = envs.step(np.zeros((2, 1)))  # the workers are alive: the run can be saved
@@ -339,21 +350,23 @@ def test_workers_outlive_ctrl_c_but_not_their_parent(tmp_path, end):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT.replace("{end}", end))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
         text=True,
         env=env,
         start_new_session=True,  # Ctrl-C reaches a whole group: this one, not ours
-    )
-    pids = [int(pid) for pid in run.stdout.readline().split()]
-    assert len(pids) == 2
-    os.killpg(run.pid, signal.SIGINT)
-    os.kill(pids[0], signal.SIGTERM)  # as a batch system sends it to every process
-    assert run.stdout.readline().strip() == "saved False [1, 1]"
-    run.stdout.close()
-    assert run.wait(20) == (0 if end == "pass" else -signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    ) as run:
+        try:
+            pids = [int(pid) for pid in run.stdout.readline().split()]
+            assert len(pids) == 2
+            os.killpg(run.pid, signal.SIGINT)
+            os.kill(pids[0], signal.SIGTERM)  # as a batch system sends it to every process
+            assert run.stdout.readline().strip() == "saved False [1, 1]"
+            assert run.wait(60) == (0 if end == "pass" else -signal.SIGKILL)
+        finally:
+            run.kill()
+    deadline = time.monotonic() + 60
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in pids)
