@@ -1,0 +1,92 @@
+"""Learning curves: train a recipe on a task with some seeds, and write what came of it.
+
+    python bench/learning.py cartpole_swingup --seeds 0 1 --out bench/results/cartpole_swingup.json
+
+A killed call goes on where it was; the result file grows with every finished seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from reverie.envs import EnvConfig
+from reverie.learn.device import DeviceConfig
+from reverie.learn.log import read
+from reverie.learn.run import EvaluateConfig
+from reverie.recipes.dreamer import DreamerRecipe, quick
+from reverie.recipes.run import load, train
+from reverie.recipes.serial import to_json
+from reverie.recipes.study import evaluate
+from reverie.viz.provenance import provenance
+
+PUBLISHED = {"cartpole_swingup": 293.0, "reacher_easy": 492.0, "walker_walk": 213.0}
+"""DreamerV3's training return at 50,000 frames, action repeat 2, train ratio 512 (its score file:
+mean of the last 20,000 frames over 5 seeds)."""
+
+
+def recipe(task: str, seed: int, frames: int, ratio: float, threads: int) -> DreamerRecipe:
+    """The quick Dreamer with action repeat 2."""
+    run = Path("runs/learning") / f"{task}-{seed}"
+    made = quick(run, EnvConfig(f"dmc:{task}", repeat=2), frames, ratio, discount=0.985)
+    training = replace(
+        made.training,
+        seed=seed,
+        evaluate=EvaluateConfig(every=10_000, episodes=5),
+        device=DeviceConfig(device="cpu", threads=threads),
+    )
+    return replace(made, training=training)
+
+
+def measure(task: str, seed: int, frames: int, ratio: float, threads: int) -> dict[str, Any] | None:
+    """Train one seed to the end, and judge it; None where a signal stopped it."""
+    made = recipe(task, seed, frames, ratio, threads)
+    if not train(made).finished:
+        return None
+    judged = evaluate(load(made.run), episodes=10)
+    episodes = read(made.run / "log.jsonl", "episode")
+    recent = [line["return"] for line in episodes if line["frames"] > frames - 20_000]
+    return {
+        "seed": seed,
+        "training_return_last_20k_frames": sum(recent) / len(recent),
+        "evaluation": judged.to_json(),
+        "counters": load(made.run).counters,
+        "curve": [[line["frames"], line["return"]] for line in episodes],
+        "recipe": to_json(made),
+        **provenance(),
+    }
+
+
+def main() -> None:
+    """Train, print a table, keep the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("task", choices=PUBLISHED)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--frames", type=int, default=50_000)
+    parser.add_argument("--ratio", type=float, default=64.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    for seed in options.seeds:
+        result = measure(options.task, seed, options.frames, options.ratio, options.threads)
+        if result is None:
+            return
+        kept = {"task": options.task, "published": PUBLISHED[options.task], "seeds": {}}
+        if options.out and options.out.exists():
+            kept = json.loads(options.out.read_text())
+        kept["seeds"][str(seed)] = result
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            options.out.write_text(json.dumps(kept, indent=1))
+        print(
+            f"{options.task} seed {seed}: training return "
+            f"{result['training_return_last_20k_frames']:.0f}, evaluation "
+            f"{result['evaluation']['policy']['mean']:.0f}, published {kept['published']:.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
