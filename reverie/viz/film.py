@@ -20,7 +20,7 @@ from torch import Generator
 from reverie.core.model import Agent, Batch, WorldModel
 from reverie.core.spec import Space
 from reverie.envs.env import Env, RenderError, Row
-from reverie.eval.predict import predict
+from reverie.eval.predict import Prediction, predict
 from reverie.learn.device import Device
 from reverie.viz.pose import Puppet, can_pose, recover
 from reverie.viz.video import Frames
@@ -102,41 +102,21 @@ def shoot(
             f"The episode of seed {seed} has {len(take.rows)} rows, too few to watch {observed} of "
             f"them and imagine {chunk} or more; watch fewer, or choose another seed."
         )
-    total = observed + ahead
-    batch = _batch(take, total)
+    batch = _batch(take, observed + ahead)
     with device.autocast():
         prediction = predict(
-            model,
-            device.put(batch),
-            observed=observed,
-            horizon=ahead,
-            generator=generator,
+            model, device.put(batch), observed=observed, horizon=ahead, generator=generator
         )
-    known = [*range(0, observed, chunk), *(observed - 1 + k for k in prediction.steps)]
-    imagined = {
-        name: _held(torch.cat([prediction.seen[name], values], 2)[0, 0], known, total)
-        for name, values in prediction.obs.items()
-    }
+    imagined = _imagined(prediction, observed, ahead, chunk)
     real = {name: values[0].numpy() for name, values in batch.obs.items()}
     traces = _traces(model.spec.obs, real, imagined)
     if prediction.reward is not None and chunk == 1:
-        guess = np.full(total, np.nan)
+        guess = np.full(observed + ahead, np.nan)
         guess[observed:] = prediction.reward[0, 0].float().cpu().numpy()
         traces.append(Trace("reward", "", batch.reward[0].double().numpy(), guess))
-    shown = tuple(range(0, total, every))
-    real_frames, imagined_frames, notes = _frames(
-        env, model.spec.obs, take, real, imagined, observed, shown, size
-    )
-    return Film(
-        name=env.name,
-        dt=env.dt,
-        observed=observed,
-        traces=tuple(traces),
-        shown=shown,
-        real=real_frames,
-        imagined=imagined_frames,
-        notes=tuple(notes),
-    )
+    shown = tuple(range(0, observed + ahead, every))
+    frames = _frames(env, model.spec.obs, take, real, imagined, observed, shown, size)
+    return Film(env.name, env.dt, observed, tuple(traces), shown, *frames)
 
 
 class _Take(NamedTuple):
@@ -202,11 +182,15 @@ def _batch(take: _Take, count: int) -> Batch:
     return Batch(obs, column(take.actions[:count]).float(), reward, *flags)
 
 
-def _held(values: torch.Tensor, known: list[int], total: int) -> Array:
-    """Values of the known rows, each held until the next one is known, `[T, ...]`."""
-    latest = np.searchsorted(known, np.arange(total), side="right") - 1
-    array: Array = values.float().cpu().numpy()[latest]
-    return array
+def _imagined(prediction: Prediction, observed: int, ahead: int, chunk: int) -> dict[str, Array]:
+    """All rows of each sensor `[T, ...]`; what the model knows only every so many rows is held
+    until it knows the next."""
+    known = [*range(0, observed, chunk), *(observed - 1 + k for k in prediction.steps)]
+    latest = np.searchsorted(known, np.arange(observed + ahead), side="right") - 1
+    return {
+        name: torch.cat([prediction.seen[name], values], 2)[0, 0].float().cpu().numpy()[latest]
+        for name, values in prediction.obs.items()
+    }
 
 
 def _traces(
@@ -237,25 +221,25 @@ def _frames(
     observed: int,
     shown: tuple[int, ...],
     size: tuple[int, int],
-) -> tuple[Frames | None, Frames | None, list[str]]:
+) -> tuple[Frames | None, Frames | None, tuple[str, ...]]:
     """Frames of both sides, and what to say about them."""
     rows = list(shown)
     cameras = [name for name, space in spaces.items() if space.is_image and name in imagined]
     if cameras:
         name = cameras[0]
-        note = [f"Of {len(cameras)} cameras, {name} is shown."] if len(cameras) > 1 else []
+        note = (f"Of {len(cameras)} cameras, {name} is shown.",) if len(cameras) > 1 else ()
         return _pictures(real[name][rows]), _pictures(imagined[name][rows]), note
     if take.problem:
-        return None, None, [f"The robot could not be drawn. {take.problem}"]
+        return None, None, (f"The robot could not be drawn. {take.problem}",)
     frames = np.stack(take.frames[: len(shown)])
     if not take.poses:
-        return frames, None, ["What was imagined is shown as curves: this robot cannot be posed."]
+        return frames, None, ("What was imagined is shown as curves: this robot cannot be posed.",)
     found = recover(env.name, imagined, np.stack(take.poses[:observed]), env.dt)
     if found is None:
-        return frames, None, ["What was imagined is shown as curves: the sensors tell no pose."]
+        return frames, None, ("What was imagined is shown as curves: the sensors tell no pose.",)
     puppet = Puppet(env)
     drawn = np.stack([puppet.draw(found.qpos[row], *size) for row in rows])
-    return frames, drawn, [found.assumed] if found.assumed else []
+    return frames, drawn, (found.assumed,) if found.assumed else ()
 
 
 def _pictures(images: Array) -> Frames:
