@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from reverie.data.serial import to_json
 from reverie.envs import EnvConfig
 from reverie.learn.device import DeviceConfig
 from reverie.learn.log import read
 from reverie.learn.run import EvaluateConfig
 from reverie.recipes.dreamer import DreamerRecipe, quick
 from reverie.recipes.run import load, train
-from reverie.recipes.serial import to_json
 from reverie.recipes.study import evaluate
 from reverie.viz.provenance import provenance
 

@@ -126,7 +126,7 @@ def _train(arguments: list[str]) -> int:
 
 def _short_env(word: str) -> str:
     """`--env NAME` stands for `--env.name NAME`."""
-    return word.replace("--env", "--env.name", 1) if word.split("=")[0] == "--env" else word
+    return word.replace("--env", "--env.name", 1) if word.partition("=")[0] == "--env" else word
 
 
 def _eval(arguments: list[str]) -> int:

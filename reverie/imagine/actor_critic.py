@@ -81,8 +81,8 @@ class ActorCriticConfig:
             )
         if self.starts < 0 or (self.starts == 1 and self.replay_value):
             raise ValueError(
-                f"ActorCriticConfig starts is {self.starts}; give 0 for all rows, or at least 2: the "
-                "critic's loss on recorded rows is of pairs (or set replay_value to 0)."
+                f"ActorCriticConfig starts is {self.starts}; give 0 for all rows, or at least 2: "
+                "the critic's loss on recorded rows is of pairs (or set replay_value to 0)."
             )
 
 

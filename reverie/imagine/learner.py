@@ -17,6 +17,8 @@ from reverie.learn.learner import Update
 class ImaginationLearner(nn.Module):
     """A `Learner`: any trainable, featured world model, and an actor-critic that imagines in it."""
 
+    model: Any
+
     def __init__(self, model: nn.Module, config: ActorCriticConfig) -> None:
         """`model` is a world model with `loss` and `features`.
 
@@ -25,7 +27,7 @@ class ImaginationLearner(nn.Module):
                 model without gradient.
         """
         super().__init__()
-        self.model: Any = model
+        self.model = model
         self.model.spec.require("reward")
         missing = {"state", "action"} - self.model.spec.grad
         if config.gradient == "dynamics" and missing:

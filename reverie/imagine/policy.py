@@ -46,18 +46,22 @@ class Normal(NamedTuple):
     std: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise."""
         return self.mean + self.std * noise
 
     def log_prob(self, action: Tensor) -> Tensor:
+        """Sum of the log-densities of the entries."""
         z = (action - self.mean) / self.std
         return (-0.5 * z.square() - self.std.log()).sum(-1) - 0.5 * z.shape[-1] * math.log(
             2 * math.pi
         )
 
     def entropy(self) -> Tensor:
+        """Sum over the entries, 0.5 ln(2 pi e std^2) each."""
         return self.std.log().sum(-1) + 0.5 * self.std.shape[-1] * (1 + math.log(2 * math.pi))
 
     def mode(self) -> Tensor:
+        """The mean."""
         return self.mean
 
 
@@ -67,16 +71,20 @@ class Choice(NamedTuple):
     probs: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
+        """A one-hot, with the gradient of the probabilities."""
         probs = self.probs.unsqueeze(-2)
         return straight_through(one_hot_sample(probs, noise), probs).squeeze(-2)
 
     def log_prob(self, action: Tensor) -> Tensor:
+        """ln p of the chosen class."""
         return (self.probs.log() * action.detach()).sum(-1)
 
     def entropy(self) -> Tensor:
+        """-sum p ln p."""
         return -(self.probs * self.probs.log()).sum(-1)
 
     def mode(self) -> Tensor:
+        """A one-hot of the likeliest class."""
         best = self.probs.argmax(-1, keepdim=True)
         return torch.zeros_like(self.probs).scatter(-1, best, 1.0)
 
@@ -95,6 +103,7 @@ class PolicyNet(nn.Module):
         self.net = MLP(features, outputs, units, layers, scale=0.01)
 
     def forward(self, features: Tensor) -> Normal | Choice:
+        """The distribution of actions at features `[.., F]`."""
         raw = self.net(features)
         if self.discrete:
             return Choice(mix_uniform(raw, UNIMIX))

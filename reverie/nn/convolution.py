@@ -6,6 +6,7 @@ Legend: `N` images, `C` channels, `h w` size.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -68,6 +69,7 @@ class ImageEncoder(nn.Module):
         self.size = math.ceil(height / self.unit) * math.ceil(width / self.unit) * widths[-1]
 
     def forward(self, image: Tensor) -> Tensor:
+        """Floats in 0..1 `[N, C, h, w]` to `[N, size]`."""
         height, width = image.shape[-2:]
         x = image - 0.5
         if height % self.unit or width % self.unit:
@@ -104,9 +106,7 @@ class ImageDecoder(nn.Module):
         self.from_latent = nn.Sequential(Dense(latent, 2 * units), linear(2 * units, area))
         self.gain = nn.Parameter(torch.ones(widths[-1]))
         ups = list(reversed(widths))
-        self.convolutions = nn.ModuleList(
-            convolution(i, o) for i, o in zip(ups, ups[1:], strict=False)
-        )
+        self.convolutions = nn.ModuleList(convolution(i, o) for i, o in pairwise(ups))
         self.gains = nn.ParameterList(torch.ones(width) for width in ups[1:])
         self.output = convolution(ups[-1], outputs)
 

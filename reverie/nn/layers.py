@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -43,15 +44,15 @@ class NormSilu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, gain: Tensor) -> Tensor:
+        """Keep the input and one number per row."""
         inverse = inverse_rms(x)
         ctx.save_for_backward(x, gain, inverse)
         return F.silu((x * inverse).mul_(gain), inplace=True)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, grad: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Through SiLU, gain and norm."""
         x, gain, inverse = ctx.saved_tensors  # type: ignore[attr-defined]
         unit = x * inverse
         grad = silu_backward(grad, unit * gain)
@@ -61,14 +62,18 @@ class NormSilu(torch.autograd.Function):
 
 def inverse_rms(x: Tensor) -> Tensor:
     """1 / sqrt(mean_i x_i^2 + eps), `[..., 1]`."""
-    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(
-        EPS
-    ).rsqrt_()
+    return (
+        torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        .square_()
+        .div_(x.shape[-1])
+        .add_(EPS)
+        .rsqrt_()
+    )
 
 
 def silu_backward(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of silu at `x`: grad * s (1 + x (1 - s)) with s = sigmoid(x)."""
-    return torch.ops.aten.silu_backward(grad, x)  # type: ignore[no-any-return]
+    return torch.ops.aten.silu_backward(grad, x)
 
 
 def unit_backward(grad: Tensor, unit: Tensor, inverse: Tensor) -> Tensor:
@@ -88,7 +93,7 @@ def norm_silu(x: Tensor, gain: Tensor) -> Tensor:
         return norm_silu(x.to(gain.dtype), gain).to(x.dtype)
     if not torch.is_grad_enabled():
         return F.silu((x * inverse_rms(x)).mul_(gain), inplace=True)
-    return NormSilu.apply(x, gain)  # type: ignore[no-any-return]
+    return NormSilu.apply(x, gain)
 
 
 class Dense(nn.Module):
@@ -100,6 +105,7 @@ class Dense(nn.Module):
         self.gain = nn.Parameter(torch.ones(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs] -> [..., outputs]`."""
         return norm_silu(self.linear(x), self.gain)
 
 
@@ -114,10 +120,11 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs, *[units] * layers]
-        self.hidden = nn.Sequential(*(Dense(i, o) for i, o in zip(widths, widths[1:], strict=False)))
+        self.hidden = nn.Sequential(*(Dense(i, o) for i, o in pairwise(widths)))
         self.output = linear(widths[-1], outputs, scale)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs] -> [..., outputs]`, at least float32."""
         return precise(self.output(self.hidden(x)))
 
 
@@ -128,9 +135,7 @@ class BlockLinear(nn.Module):
     deviation follows the whole input width, as in the reference implementation of DreamerV3.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, blocks: int, fan_in: int | None = None
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, blocks: int, fan_in: int | None = None) -> None:
         super().__init__()
         if inputs % blocks or outputs % blocks:
             raise ValueError(
@@ -142,6 +147,7 @@ class BlockLinear(nn.Module):
         fill_truncated_normal(self.weight, fan_in or inputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """`[..., inputs] -> [..., outputs]`."""
         blocks = self.weight.shape[0]
         groups = x.reshape(-1, blocks, x.shape[-1] // blocks).transpose(0, 1)
         out = torch.bmm(groups, self.weight).transpose(0, 1)

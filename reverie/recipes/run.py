@@ -14,6 +14,7 @@ from reverie.core.model import Agent
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
 from reverie.data.container import write_json
+from reverie.data.serial import from_json, to_json
 from reverie.envs import EnvConfig
 from reverie.envs.parallel import Parallel, parallel
 from reverie.learn.checkpoint import CheckpointError, Checkpoints, load_weights
@@ -21,28 +22,62 @@ from reverie.learn.device import Device, DeviceConfig, settle
 from reverie.learn.directory import RunDirectory
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
-from reverie.recipes.serial import from_json, to_json
 
 RECIPES: dict[str, tuple[str, str]] = {
     "dreamer": ("reverie.recipes.dreamer", "DreamerRecipe"),
 }
 """Family -> module and class of its recipe. A new family adds one line here."""
 
-MAY_CHANGE = ("run", "workers", "training.frames", "training.updates", "training.evaluate")
-MAY_CHANGE += ("training.checkpoint", "training.log", "training.device")
+MAY_CHANGE = (
+    "run",
+    "workers",
+    "training.frames",
+    "training.updates",
+    "training.evaluate",
+    "training.checkpoint",
+    "training.log",
+    "training.device",
+)
 """Options that a resumed run may have otherwise than the run that it continues."""
 
 
 class Recipe(Protocol):
     """What a family's recipe has in common with all others."""
 
-    run: Path
-    env: EnvConfig
-    envs: int
-    workers: int
-    data: Path | None
-    replay: ReplayConfig
-    training: RunConfig
+    @property
+    def run(self) -> Path:
+        """Directory of the run."""
+        ...
+
+    @property
+    def env(self) -> EnvConfig:
+        """Where it acts."""
+        ...
+
+    @property
+    def envs(self) -> int:
+        """How many side by side."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """Processes that step them."""
+        ...
+
+    @property
+    def data(self) -> Path | None:
+        """Recorded episodes to learn from instead."""
+        ...
+
+    @property
+    def replay(self) -> ReplayConfig:
+        """How rows are sampled."""
+        ...
+
+    @property
+    def training(self) -> RunConfig:
+        """Budget and settings."""
+        ...
 
     @property
     def family(self) -> str:

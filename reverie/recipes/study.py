@@ -10,16 +10,17 @@ import torch
 
 from reverie.core.model import Agent
 from reverie.data.container import write_json
+from reverie.data.serial import to_json
 from reverie.envs import make
 from reverie.envs.env import EnvConfig
-from reverie.eval.openloop import OpenLoop, openloop
+from reverie.eval.openloop import openloop
 from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, summarise
+from reverie.eval.score import OpenLoop
 from reverie.eval.windows import from_episodes
 from reverie.learn.collect import play
 from reverie.learn.device import Device
 from reverie.learn.log import read
 from reverie.recipes.run import Loaded, judges
-from reverie.recipes.serial import to_json
 from reverie.viz.film import Film, shoot
 from reverie.viz.provenance import provenance
 from reverie.viz.report import Report, write

@@ -115,7 +115,7 @@ def test_prediction_and_report(trained: DreamerRecipe) -> None:
     text = page.read_text()
     assert page == trained.run / "report.html"
     assert "toy:pendulum" in text
-    assert "src=\"http" not in text
+    assert 'src="http' not in text
 
 
 def test_learning_from_recorded_episodes_only(trained: DreamerRecipe, tmp_path: Path) -> None:

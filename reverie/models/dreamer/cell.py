@@ -42,7 +42,7 @@ class BlockGRU(nn.Module):
         self.gates = BlockLinear(wide, 3 * wide, blocks)
 
     def embed(self, action: Tensor) -> Tensor:
-        """What the cell reads of an action, `[.., H]`; not recurrent, so done at once in training."""
+        """What the cell reads of an action, `[.., H]`; not recurrent, so done once in training."""
         return self.action_in(bounded(action))
 
     def forward(self, deter: Tensor, latent: Tensor, action: Tensor) -> Tensor:

@@ -32,9 +32,7 @@ def kl_losses(
 
 def scales(sensors: list[str], config: LossConfig) -> dict[str, float]:
     """The weight of each loss; the names are those that a batch's losses have."""
-    kl = (
-        {"dyn": config.dyn, "rep": config.rep} if config.kl == "two_sided" else {"kl": config.dyn}
-    )
+    kl = {"dyn": config.dyn, "rep": config.rep} if config.kl == "two_sided" else {"kl": config.dyn}
     decode = {f"decode/{name}": config.decode for name in sensors}
     return {**kl, **decode, "reward": config.reward, "continues": config.continues}
 

@@ -115,9 +115,7 @@ class Dreamer(nn.Module):
         )
         features = self.features(states)
         losses["reward"] = twohot_loss(self.reward(features), batch.reward, self.bins)
-        losses["continues"] = continues_loss(
-            self.continues(features).squeeze(-1), batch.terminated
-        )
+        losses["continues"] = continues_loss(self.continues(features).squeeze(-1), batch.terminated)
         deter, stoch = tree.flatten_time(tuple(states))
         raw = self.decoder(deter, stoch)
         for name, loss in self.decoder.losses(raw, tree.flatten_time(dict(batch.obs))).items():

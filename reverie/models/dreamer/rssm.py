@@ -1,8 +1,8 @@
 """The recurrent state-space model (Hafner et al. 2019): deterministic path and stochastic latent.
 
-    h_t = cell(h_{t-1}, z_{t-1}, a_{t-1})        recurrent state
-    z_t ~ p(z_t | h_t)                           prior: imagination
-    z_t ~ q(z_t | h_t, e_t)                      posterior: e_t embeds what was sensed at t
+h_t = cell(h_{t-1}, z_{t-1}, a_{t-1})        recurrent state
+z_t ~ p(z_t | h_t)                           prior: imagination
+z_t ~ q(z_t | h_t, e_t)                      posterior: e_t embeds what was sensed at t
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Legend: `N` rows, `E` embedding.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -46,27 +47,29 @@ class Encoder(nn.Module):
         self.images = [name for name, space in self.spaces.items() if space.is_image]
         width = sum(spaces[name].size for name in self.vectors)
         widths = [width, *[config.units] * config.layers]
-        pairs = zip(widths, widths[1:], strict=False)
-        self.dense = nn.Sequential(*(Dense(i, o) for i, o in pairs)) if self.vectors else None
-        self.cameras = nn.ModuleDict(
-            {name: ImageEncoder(spaces[name].shape, config.depth) for name in self.images}
+        self.dense = (
+            nn.Sequential(*(Dense(i, o) for i, o in pairwise(widths))) if self.vectors else None
         )
-        self.size = (config.units if self.vectors else 0) + sum(
-            camera.size for camera in self.cameras.values()
-        )
+        cameras = {name: ImageEncoder(spaces[name].shape, config.depth) for name in self.images}
+        self.cameras = nn.ModuleDict(cameras)
+        sizes = [camera.size for camera in cameras.values()]
+        self.size = (config.units if self.vectors else 0) + sum(sizes)
 
     def forward(self, obs: Obs) -> Tensor:
+        """The embedding `[N, E]` of observations `[N, ...]`."""
         parts = []
         if self.dense is not None:
             parts.append(self.dense(torch.cat([self._vector(obs, n) for n in self.vectors], -1)))
         for name, camera in self.cameras.items():
-            image = masked(obs, name, unit_image(obs[name], camera.gains[0].dtype))
+            image = masked(obs, name, unit_image(obs[name], self._dtype()))
             parts.append(masked(obs, name, camera(image)))
         return torch.cat(parts, -1)
 
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
     def _vector(self, obs: Obs, name: str) -> Tensor:
-        assert self.dense is not None
-        x = masked(obs, name, obs[name].to(self.dense[0].gain.dtype))
+        x = masked(obs, name, obs[name].to(self._dtype()))
         x = x if self.spaces[name].discrete else symlog(x)
         return x.reshape(x.shape[0], -1)
 
@@ -84,8 +87,7 @@ class Decoder(nn.Module):
         self.spaces = dict(spaces)
         vectors = {name: space for name, space in spaces.items() if not space.is_image}
         widths = [deter + latent, *[config.units] * config.layers]
-        pairs = zip(widths, widths[1:], strict=False)
-        self.dense = nn.Sequential(*(Dense(i, o) for i, o in pairs)) if vectors else None
+        self.dense = nn.Sequential(*(Dense(i, o) for i, o in pairwise(widths))) if vectors else None
         self.outputs = nn.ModuleDict(
             {name: linear(config.units, space.size) for name, space in vectors.items()}
         )
@@ -100,6 +102,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, deter: Tensor, stoch: Tensor) -> dict[str, Tensor]:
+        """Raw outputs by sensor from h `[N, D]` and z `[N, Z]`."""
         raw: dict[str, Tensor] = {}
         if self.dense is not None:
             x = self.dense(torch.cat([deter, stoch], -1))

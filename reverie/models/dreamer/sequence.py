@@ -106,7 +106,7 @@ def record(w: Weights, size: tuple[int, ...], like: Tensor) -> Tape:
     hidden, deter = w.deter_w.shape
     widths = (deter, variables * classes, hidden, hidden, 3 * hidden, *[deter] * 6, hidden, hidden)
     buffers = [like.new_empty(steps, batch, width) for width in widths]
-    return Tape(*buffers, like.new_empty(steps, batch, variables, classes))
+    return Tape(*[*buffers, like.new_empty(steps, batch, variables, classes)])
 
 
 def forward_step(w: Weights, tape: Tape, t: int, h: Tensor, action: Tensor) -> Tensor:
@@ -160,6 +160,7 @@ class Unroll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, unimix: float, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run T steps, recording what the backward pass needs."""
         h, z, actions, embedded, keep, noise, *rest = inputs
         w = Weights(*rest)
         steps, batch, variables = noise.shape
@@ -181,7 +182,8 @@ class Unroll(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of all inputs."""
         saved = ctx.saved_tensors
         keep = saved[0]
         count = len(Weights._fields)

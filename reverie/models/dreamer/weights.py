@@ -11,12 +11,10 @@ counters, are the learn room's; these files are what a finished model is shared 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
 import shutil
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reverie.core.spec import Space
+from reverie.data.serial import from_json, to_json
 from reverie.models.dreamer.config import DreamerConfig
 from reverie.models.dreamer.model import Dreamer
 
@@ -80,7 +79,7 @@ def load(directory: Path | str) -> Dreamer:
     about = _read_about(directory)
     with _damage(directory / _ABOUT):
         expected = {k: about["weights"][k] for k in ("bytes", "sha256")}
-        config = config_from_json(about["config"])
+        config = from_json(DreamerConfig, about["config"])
         spec = about["spec"]
         obs = {str(name): Space.from_json(space) for name, space in spec["obs"].items()}
         action, dt = Space.from_json(spec["action"]), float(spec["dt"])
@@ -94,51 +93,13 @@ def load(directory: Path | str) -> Dreamer:
     return model
 
 
-def config_to_json(config: DreamerConfig) -> dict[str, Any]:
-    """The configuration as a JSON object."""
-    return dataclasses.asdict(config)
-
-
-def config_from_json(value: Mapping[str, Any]) -> DreamerConfig:
-    """The inverse of `config_to_json`; fields that are not given take their defaults.
-
-    Raises:
-        ValueError: a field is unknown, or its value is not of the field's type.
-    """
-    return typing.cast("DreamerConfig", _dataclass(DreamerConfig, value, "config"))
-
-
-def _dataclass(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where} is {value!r}; an object with fields is needed.")
-    kinds = typing.get_type_hints(kind)
-    unknown = sorted(value.keys() - kinds.keys())
-    if unknown:
-        raise ValueError(f"{where} has no field {', '.join(unknown)}; it has {', '.join(kinds)}.")
-    return kind(**{k: _value(kinds[k], v, f"{where}.{k}") for k, v in value.items()})
-
-
-def _value(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(typing.cast("type", kind), value, where)
-    if typing.get_origin(kind) is typing.Literal:
-        if value not in typing.get_args(kind):
-            raise ValueError(f"{where} is {value!r}; choose one of {typing.get_args(kind)}.")
-        return value
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{where} is {value!r}; it must be of type {kind.__name__}.")
-    return value
-
-
 def _describe(model: Dreamer) -> dict[str, Any]:
     spec = {
         "obs": {name: space.to_json() for name, space in model.spec.obs.items()},
         "action": model.spec.action.to_json(),
         "dt": model.spec.dt,
     }
-    return {"config": config_to_json(model.config), "spec": spec}
+    return {"config": to_json(model.config), "spec": spec}
 
 
 def _read_about(directory: Path) -> dict[str, Any]:

@@ -9,11 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reverie.models.dreamer import DreamerConfig, sized
 from reverie.models.dreamer.weights import (
     WeightsError,
-    config_from_json,
-    config_to_json,
     load,
     save,
 )
@@ -175,29 +172,3 @@ def test_names_and_shapes_must_be_those_of_the_configuration(saved: Path) -> Non
         "rssm.cell.mix has shape [24, 15] and this model needs [24, 16]",
     ):
         assert part in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "config", [DreamerConfig(), sized("1m"), tiny.config("gaussian", "gru", "single")]
-)
-def test_a_configuration_is_the_same_after_json(config: DreamerConfig) -> None:
-    assert config_from_json(json.loads(json.dumps(config_to_json(config)))) == config
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ({"units": 3.5}, "config.units is 3.5; it must be of type int"),
-        ({"units": True}, "config.units is True"),
-        ({"loss": 3}, "config.loss is 3; an object with fields is needed"),
-        ({"loss": {"dynamic": 1.0}}, "config.loss has no field dynamic; it has kl, dyn"),
-    ],
-)
-def test_wrong_configurations_are_refused(value: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        config_from_json(value)
-
-
-def test_missing_fields_take_their_defaults() -> None:
-    assert config_from_json({}) == DreamerConfig()
-    assert config_from_json({"loss": {"rep": 1}}).loss.rep == 1.0

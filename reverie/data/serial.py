@@ -1,4 +1,4 @@
-"""Recipes as JSON: nested frozen dataclasses to plain objects and back, refusing what is unknown."""
+"""Options as JSON: nested frozen dataclasses to plain objects and back."""
 
 from __future__ import annotations
 
@@ -35,30 +35,27 @@ def from_json(kind: type[T], value: Any, where: str = "config") -> T:
 
 def _read(kind: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
-    if origin is typing.Annotated:
-        return _read(typing.get_args(kind)[0], value, where)
     if dataclasses.is_dataclass(kind):
         return _read_fields(typing.cast("type", kind), value, where)
     if origin in (typing.Union, types.UnionType):
         return _read_union(typing.get_args(kind), value, where)
-    if origin is typing.Literal:
-        if value in typing.get_args(kind):
-            return value
-        raise ValueError(f"{where} is {value!r}; choose one of {typing.get_args(kind)}.")
     if origin is tuple:
-        kinds = typing.get_args(kind)
-        if isinstance(value, list) and (len(kinds) == 2 and kinds[1] is ...):
-            return tuple(_read(kinds[0], v, where) for v in value)
-        if isinstance(value, list) and len(value) == len(kinds):
-            return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))
-        raise ValueError(f"{where} is {value!r}; {len(kinds)} values are needed.")
-    if kind is float and type(value) is int:
-        return float(value)
+        return _read_tuple(typing.get_args(kind), value, where)
+    if origin is typing.Literal:
+        if value not in typing.get_args(kind):
+            raise ValueError(f"{where} is {value!r}; choose one of {typing.get_args(kind)}.")
+        return value
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if type(value) is not kind:
+    if type(value) is not kind and not (kind is float and type(value) is int):
         raise ValueError(f"{where} is {value!r}; a value of type {kind.__name__} is needed.")
-    return value
+    return kind(value)
+
+
+def _read_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if not isinstance(value, list) or len(value) != len(kinds):
+        raise ValueError(f"{where} is {value!r}; {len(kinds)} values are needed.")
+    return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))
 
 
 def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -78,7 +75,7 @@ def _read_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 def _read_fields(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} is {value!r}; an object of options is needed.")
-    types_of = typing.get_type_hints(kind, include_extras=True)
+    types_of = typing.get_type_hints(kind)
     known = {f.name for f in dataclasses.fields(kind)}
     strange = sorted(set(value) - known)
     if strange:

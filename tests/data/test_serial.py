@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from reverie.data.serial import from_json, to_json
 from reverie.envs import EnvConfig
 from reverie.recipes.demo import recipe as demo_recipe
 from reverie.recipes.dreamer import DreamerRecipe
-from reverie.recipes.serial import from_json, to_json
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,9 @@ def test_an_optional_path_comes_back() -> None:
         ({"env": {"repeat": "two"}}, "recipe.env.repeat is 'two'"),
         ({"env": {"size": [64]}}, "2 values"),
         ({"training": 3}, "recipe.training is 3"),
+        ({"envs": True}, "recipe.envs is True"),
+        ({"model": {"units": 3.5}}, "recipe.model.units is 3.5"),
+        ({"model": {"loss": {"dynamic": 1.0}}}, "recipe.model.loss has no option dynamic"),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, object], words: str) -> None:
@@ -51,3 +54,4 @@ def test_what_does_not_fit_is_named(change: dict[str, object], words: str) -> No
 
 def test_missing_options_take_their_defaults() -> None:
     assert from_json(DreamerRecipe, {}) == DreamerRecipe()
+    assert from_json(DreamerRecipe, {"model": {"loss": {"rep": 1}}}).model.loss.rep == 1.0
