@@ -434,7 +434,7 @@ def test_the_same_seed_gives_the_same_losses() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"horizon": 0}, "horizon is 0; it is at least 1"),
+        ({"horizon": 0}, "horizon is 0; imagine at least 1 step"),
         ({"gradient": "both"}, "gradient is 'both'; choose reinforce or dynamics"),
         ({"starts": -2}, "starts is -2"),
         ({"starts": 1}, "starts is 1; give 0 for all rows, or at least 2"),
