@@ -27,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,24 +74,38 @@ def command(options: argparse.Namespace, run: Path) -> list[str]:
     return [*family, "--run", str(run), *environment, *flags]
 
 
-def start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """The process, its output in a file; a group of its own, so that workers end with it."""
+@contextmanager
+def started(words: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, its output in a file; killed with its workers where the block is left."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def finish(process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait for the end; raises SystemExit with the output where it failed."""
-    if process.wait():
-        raise SystemExit(f"The run failed:\n{log.read_text(errors='replace')[-3000:]}")
+def finish(words: list[str], log: Path) -> None:
+    """From start to end; raises SystemExit with the output where it failed."""
+    with started(words, log) as process:
+        if process.wait():
+            raise SystemExit(f"The run failed:\n{log.read_text(errors='replace')[-3000:]}")
 
 
 def updates(run: Path) -> int:
     """How many updates the log of a run has."""
     path = run / "log.jsonl"
     return len(read(path, "fit")) if path.exists() else 0
+
+
+def saved(run: Path) -> int:
+    """Updates of the newest checkpoint."""
+    newest = Checkpoints(run / "checkpoints").latest()
+    return int(newest.about["counters"]["updates"]) if newest else 0
 
 
 def complete(run: Path) -> dict[str, Any]:
@@ -103,21 +119,17 @@ def interrupted(options: argparse.Namespace, run: Path, total: int, pace: float)
     """Run with kills until the end."""
     chance = random.Random(options.seed)
     moments = sorted(chance.randint(1, total - 1) for _ in range(options.kills))
-    log, kills = run.with_suffix(".txt"), []
-    for moment in moments:
-        process = start(command(options, run), log)
-        while updates(run) < moment and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 2 * pace))
-        if process.poll() is not None:
-            finish(process, log)
-            break
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        newest = Checkpoints(run / "checkpoints").latest()
-        resumed = newest.about["counters"]["updates"] if newest else 0
-        kills.append(Kill(updates(run), resumed, sorted(complete(run))))
-    finish(start(command(options, run), log), log)
+    log, words, kills = run.with_suffix(".txt"), command(options, run), []
+    for drawn in moments:
+        moment = max(drawn, saved(run) + 1)  # not while it only starts again
+        with started(words, log) as process:
+            while updates(run) < moment and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(chance.uniform(0, 2 * pace))
+            if process.poll() is not None:
+                break  # it ended first; what is wrong with it the next start will say
+        kills.append(Kill(updates(run), saved(run), sorted(complete(run))))
+    finish(words, log)
     return kills
 
 
@@ -179,9 +191,9 @@ def main() -> int:
     options = arguments()
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        print("running:", shlex.join(command(options, whole)), flush=True)
-        began, log = time.monotonic(), whole.with_suffix(".txt")
-        finish(start(command(options, whole), log), log)
+        words, began = command(options, whole), time.monotonic()
+        print("running:", shlex.join(words), flush=True)
+        finish(words, whole.with_suffix(".txt"))
         passed, total = time.monotonic() - began, updates(whole)
         if total < 2:
             raise SystemExit(f"The run made {total} updates; give it more frames.")
@@ -195,7 +207,7 @@ def main() -> int:
         print(f"compared {total} updates and {len(kept)} episodes; difference: {found or 'none'}")
         result = {
             "command": shlex.join(command(options, Path("RUN"))),
-            "kills": [kill._replace(episodes=[])._asdict() for kill in kills],
+            "kills": [{"killed": kill.updates, "resumed": kill.resumed} for kill in kills],
             "updates": total,
             "episodes": len(kept),
             "lost": sum(len(names) for names in lost),
