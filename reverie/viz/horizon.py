@@ -31,9 +31,11 @@ def horizon(found: OpenLoop) -> str:
     about = (
         f"The model watches {found.observed} rows ({amount(found.observed * found.dt, 2)} s), then "
         f"imagines {found.horizon} decisions ({amount(seconds, 2)} s) with the actions that were "
-        f"really taken: {found.windows} windows from {found.episodes} episodes. An error of 1 "
-        "standard deviation is what always guessing the mean would make. Bands are 95 % intervals."
+        f"really taken: {found.windows} windows from {found.episodes} episodes. "
     )
+    if any("nrmse" in sensor.errors for sensor in found.sensors):
+        about += "Always guessing the mean would make an error of 1 standard deviation. "
+    about += "Bands are 95 % intervals."
     if found.episodes < 2:
         about += " One episode alone gives no interval."
     charts = [(sensor, _chart(sensor, found.dt)) for sensor in found.sensors]
@@ -91,6 +93,7 @@ def _chart(sensor: SensorError, dt: float) -> Chart:
         "seconds ahead",
         _unit(sensor, metric),
         lines,
+        origin=True,
         top=math.inf if metric == "psnr" else 1.25 * max(seen, default=math.inf),
         zero=metric != "psnr",
     )
