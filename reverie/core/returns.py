@@ -70,16 +70,23 @@ def twohot(value: Tensor, bins: Tensor) -> Tensor:
 def twohot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     """The mean sum_i softmax(logits)_i b_i `[...]` of `logits` `[..., n]` over `bins` `[n]`.
 
-    Bins are added in pairs from the two ends, so that with antisymmetric bins a symmetric
-    distribution (a head that starts at zero) gives exactly 0: the outermost bins of
-    `symexp_bins` are 5e8, and a plain dot product with uniform weights is off by 0.5.
+    With antisymmetric bins a symmetric distribution (a head that starts at zero) gives exactly 0:
+    the outermost bins of `symexp_bins` are 5e8, and a plain dot product with uniform weights is off
+    by 0.5. For this the bins are split into an odd and an even part (which is then zero):
+
+        sum_i p_i b_i = sum_{i > middle} (p_i - p_{n-1-i}) odd_i + sum_i p_i even_i.
     """
     _match(logits, bins)
-    logits = _precise(logits)
-    parts = torch.softmax(logits, -1) * bins.to(logits.dtype)
-    half = bins.shape[0] // 2
-    mean = (parts[..., :half].flip(-1) + parts[..., -half:]).sum(-1)
-    return mean + parts[..., half] if bins.shape[0] % 2 else mean
+    logits, half = _precise(logits), bins.shape[0] // 2
+    bins = bins.to(logits.dtype)
+    odd, even = (bins - bins.flip(0)) / 2, (bins + bins.flip(0)) / 2
+    p = torch.softmax(logits, -1)
+    upper, lower = p[..., -half:], p[..., :half].flip(-1)
+    if not torch.compiler.is_compiling():
+        return (upper - lower) @ odd[-half:] + p @ even
+    # Compiled, one elementwise sum is fused with the softmax, and dot products are not.
+    mean = ((upper - lower) * odd[-half:] + (upper + lower) * even[-half:]).sum(-1)
+    return mean + p[..., half] * even[half] if bins.shape[0] % 2 else mean
 
 
 def twohot_loss(logits: Tensor, target: Tensor, bins: Tensor) -> Tensor:

@@ -125,11 +125,24 @@ def test_equal_logits_mean_exactly_zero(level: float) -> None:
     assert torch.equal(twohot_mean(torch.zeros(3, 40), symexp_bins(40)), torch.zeros(3))
 
 
-def test_mean_is_that_of_the_softmax_for_any_bins() -> None:
-    for bins in (torch.linspace(-1, 4, 9), torch.linspace(-1, 4, 8), symexp_bins(21, 3)):
-        logits = randn(4, 5, bins.shape[0]) * 3
-        expected = (torch.softmax(logits, -1) * bins.double()).sum(-1)
-        torch.testing.assert_close(twohot_mean(logits, bins), expected)
+ANY_BINS = [torch.linspace(-1, 4, 9), torch.linspace(-1, 4, 8), symexp_bins(21, 3)]
+
+
+@pytest.mark.parametrize("bins", ANY_BINS, ids=["odd", "even", "symexp"])
+def test_mean_is_that_of_the_softmax_for_any_bins(bins: Tensor) -> None:
+    logits = randn(4, 5, bins.shape[0]) * 3
+    expected = (torch.softmax(logits, -1) * bins.double()).sum(-1)
+    torch.testing.assert_close(twohot_mean(logits, bins), expected)
+
+
+def test_compiled_mean_and_loss_are_those_of_eager_execution() -> None:
+    mean, loss = (torch.compile(f, backend="eager") for f in (twohot_mean, twohot_loss))
+    for bins in ANY_BINS:
+        logits, target = randn(6, bins.shape[0]) * 3, randn(6, seed=1)
+        torch.testing.assert_close(mean(logits, bins), twohot_mean(logits, bins))
+        expected = twohot_loss(logits, target, bins)
+        torch.testing.assert_close(loss(logits, target, bins), expected)
+    assert torch.equal(mean(torch.full((3, 255), 0.1), BINS), torch.zeros(3))
 
 
 def test_half_precision_logits_are_read_in_single_precision() -> None:
