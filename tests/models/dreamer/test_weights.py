@@ -131,7 +131,7 @@ def remeasure(saved: Path) -> None:
         (lambda a: a.pop("family"), r"model\.json is damaged: 'family' is missing"),
         (lambda a: a["spec"].pop("action"), "'action' is missing"),
         (lambda a: a["spec"]["obs"]["joints"].pop("shape"), "'shape' is missing"),
-        (lambda a: a["config"].update(width=3), "config has no field width; it has latent"),
+        (lambda a: a["config"].update(width=3), "config has no option width"),
         (lambda a: a["config"]["cell"].update(deter="wide"), "config.cell.deter is 'wide'"),
         (lambda a: a["config"]["latent"].update(kind="vq"), "config.latent.kind is 'vq'; choose"),
         (lambda a: a["weights"].pop("sha256"), "'sha256' is missing"),
