@@ -1,0 +1,44 @@
+"""One policy step: observe what was sensed, then act. Batch 1, size 1m, walker.
+
+    python bench/acting.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from reverie.core.spec import Space
+from reverie.recipes.dreamer import WALKER, DreamerRecipe
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    learner = DreamerRecipe().build(WALKER, Space((6,), low=-1.0, high=1.0), 0.025)
+    agent = learner.agent
+    generator = torch.Generator().manual_seed(0)
+    obs = {name: torch.randn(1, *space.shape) for name, space in WALKER.items()}
+    no = torch.zeros(1, dtype=torch.bool)
+    for name, source in (("sampled", generator), ("mode", None)):
+        memory, times = agent.begin(1), []
+        for _ in range(options.rounds):
+            begun = time.perf_counter()
+            _, memory = agent.act(memory, obs, no, source)
+            times.append(1e3 * (time.perf_counter() - begun))
+        kept = sorted(times[20:])
+        print(
+            f"{name:8} median {statistics.median(kept):.2f} ms, "
+            f"99 % {kept[int(0.99 * len(kept))]:.2f} ms, min {kept[0]:.2f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
