@@ -138,9 +138,9 @@ theirs.task.random.seed(3)
 theirs.reset()
 fast = make("dmc:walker_walk")
 fast.reset(3)
-for _ in range(3):  # in turns: each renderer leaves the other's context as it was
-    a, b = env.render(120, 160), theirs.physics.render(120, 160, camera_id=0)
-    assert not np.array_equal(fast.render(120, 160), b)
+for _ in range(2):  # in turns: each renderer leaves the other's context as it was
+    a, b = env.render(60, 80), theirs.physics.render(60, 80, camera_id=0)
+    assert not np.array_equal(fast.render(60, 80), b)
     print("equal", np.array_equal(a, b), a.std() > 10)
 """
 
@@ -149,4 +149,4 @@ def test_full_quality_is_dm_controls_own_picture_and_both_renderers_get_along():
     done = python(THEIRS)
     if "ImportError" in done.stderr and "EGL" in done.stderr:
         pytest.skip("dm_control itself cannot draw with EGL here")
-    assert done.stdout.splitlines() == ["equal True True"] * 3, done.stderr
+    assert done.stdout.splitlines() == ["equal True True"] * 2, done.stderr

@@ -123,7 +123,8 @@ def test_a_final_discount_of_zero_terminates_and_any_other_truncates(discount, t
     assert row.terminated is terminated
 
 
-def test_divergence_says_where(walker):
+def test_divergence_says_where(walker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes MUJOCO_LOG.TXT where it is run
     walker.reset(0)
     walker.simulator.env.physics.data.qvel[0] = 1e30
     with pytest.raises(Exception, match="Physics state is invalid") as error:

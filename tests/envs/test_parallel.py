@@ -108,6 +108,21 @@ def test_a_restored_position_goes_on_bit_by_bit(workers, stop):
             assert equal(envs.step(each), expected)
 
 
+def test_a_restored_simulator_goes_on_bit_by_bit():
+    config = EnvConfig("dmc:reacher_hard", repeat=2, max_decisions=25)
+    with parallel(config, 2, seed=8) as envs:
+        script = actions(envs, 40)
+        before = [envs.step(each) for each in script[:33]]
+        position = envs.position()
+        after = [envs.step(each) for each in script[33:]]
+    with parallel(config, 2, seed=8) as envs:
+        for each in script[:5]:
+            envs.step(each)  # what was played before does not matter
+        assert equal(envs.restore(position), before[-1])
+        for each, expected in zip(script[33:], after, strict=True):
+            assert equal(envs.step(each), expected)
+
+
 def test_a_position_before_the_first_call_restores_to_the_beginning():
     with parallel("toy:pendulum", 2, seed=0) as envs:
         position = envs.position()
