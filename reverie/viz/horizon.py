@@ -29,7 +29,7 @@ def horizon(found: OpenLoop) -> str:
     """The section, with one chart per sensor and all numbers below."""
     seconds = found.horizon * found.dt
     about = (
-        f"The model watches {found.observed} rows ({amount(found.observed * found.dt, 2)} s), then "
+        f"The model watches {found.observed} rows ({amount((found.observed - 1) * found.dt, 2)} s), then "
         f"imagines {found.horizon} decisions ({amount(seconds, 2)} s) with the actions that were "
         f"really taken: {found.windows} windows from {found.episodes} episodes. "
     )

@@ -44,6 +44,15 @@ class Report:
     """The whole configuration, as JSON."""
     notes: tuple[str, ...] = ()
     """What is lacking, as sentences."""
+    counters: Mapping[str, float] | None = None
+    """Frames, decisions, updates and seconds at the end; by default those of the last line of the
+    log, after which a run may have gone on a little."""
+
+    @property
+    def counted(self) -> Mapping[str, float]:
+        """How far the run was; empty if nobody counted."""
+        last = self.counters or (self.log[-1] if self.log else {})
+        return {k: last[k] for k in ("frames", "decisions", "updates", "seconds") if k in last}
 
 
 def write(report: Report, path: Path | str) -> Path:
@@ -95,15 +104,15 @@ def _head(report: Report) -> str:
 
 def _lede(report: Report) -> str:
     """What happened, in a sentence or two made of measured numbers."""
-    last = report.log[-1] if report.log else {}
+    counted = report.counted
     words = []
-    if last.get("frames"):
+    if counted.get("frames"):
         words.append(
-            f"A world model learned this task from {last['frames']:,} frames of the robot's own "
+            f"A world model learned this task from {counted['frames']:,} frames of the robot's own "
             "experience, and a policy learned by imagining in it."
         )
-    elif last.get("updates"):
-        words.append(f"A world model learned from recorded data in {last['updates']:,} updates.")
+    elif counted.get("updates"):
+        words.append(f"A world model learned from recorded data in {counted['updates']:,} updates.")
     compared = report.returns
     if compared:
         words.append(
@@ -141,9 +150,10 @@ def _tiles(report: Report) -> list[str]:
     ahead = lead(report.openloop) if report.openloop else None
     if ahead:
         found.append(page.tile(*ahead))
-    elif report.log:
-        last = report.log[-1]
-        found.append(page.tile("Time", duration(last["seconds"]), f"{last['updates']:,} updates"))
+    elif report.counted:
+        counted = report.counted
+        words = f"{counted['updates']:,} updates"
+        found.append(page.tile("Time", duration(counted["seconds"]), words))
     return found
 
 
@@ -154,12 +164,11 @@ def _interval(low: float, high: float, unit: str = "") -> str:
 
 
 def _run(report: Report) -> str:
-    last = report.log[-1] if report.log else {}
-    entries = dict(report.facts)
-    if last:
-        counted = [f"{last[k]:,} {k}" for k in ("frames", "decisions", "updates") if k in last]
-        entries["Counted"] = ", ".join(counted)
-        entries["Duration"] = duration(last["seconds"])
+    counted, entries = report.counted, dict(report.facts)
+    if counted:
+        steps = [f"{value:,} {name}" for name, value in counted.items() if name != "seconds"]
+        entries["Counted"] = ", ".join(steps)
+        entries["Duration"] = duration(counted["seconds"])
     told = [str(line["text"]) for line in report.log if line.get("kind") == "note"]
     text = json.dumps(to_null(report.config), indent=2)
     return page.section(

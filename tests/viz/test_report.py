@@ -78,6 +78,14 @@ def test_what_is_lacking_stands_on_top(report: Report) -> None:
     assert "resumed at 5" in Page(html(noted)).text
 
 
+def test_the_counters_at_the_end_come_before_those_of_the_log(report: Report) -> None:
+    counters = {"frames": 20_480, "decisions": 10_240, "updates": 5_120, "seconds": 3700.0}
+    words = Page(html(replace(report, film=None, counters=counters))).text
+    assert "20,480 frames of the robot's own experience" in words
+    assert "20,480 frames, 10,240 decisions, 5,120 updates" in words
+    assert "1 h 01 min" in words
+
+
 def test_a_run_from_recorded_data_counts_updates() -> None:
     lines = [{**line, "frames": 0, "decisions": 0} for line in log() if line["kind"] == "fit"]
     words = Page(html(Report("own:arm", "dreamer", log=lines))).text
