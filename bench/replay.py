@@ -8,9 +8,9 @@ latents of the row before included (deter 512, stoch 128). Columns, in milliseco
 * `copy`: the same rows copied from uncompressed arrays in memory, median CPU: the least there is.
 * `ratio`: CPU over copy.
 
-Parts: `codecs` compares compressors (lz4; zstandard where installed; zlib); `sample` times sampling
-with the cache holding everything, with almost none, and with the pictures not even in the system's
-page cache; `memory` builds a replay of `--rows` pixel steps in a temporary directory (2 to 3 GB for
+Parts: `codecs` compares compressors (lz4; zstandard where installed; zlib) and what is put into a
+block; `sample` times sampling with the cache holding everything, with almost none, and with the
+files not even in the system's page cache; `memory` builds a replay of `--rows` pixel steps in a temporary directory (2 to 3 GB for
 1,000,000 rows; removed afterwards), samples, writes latents back and saves in a process of its own,
 and prints its peak resident memory.
 
@@ -142,6 +142,67 @@ def compare_codecs() -> None:
                 f"| {1e3 * megabytes / reading:.0f} | {1e3 * megabytes / least:.0f} |",
                 flush=True,
             )
+
+
+def depths(count: int) -> np.ndarray:
+    """Depth pictures of random behaviour [m], `[count, 64, 64]`."""
+    from dm_control import suite
+
+    world = suite.load("walker", "walk", task_kwargs={"random": 0})
+    world.reset()
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(count):
+        world.step(rng.uniform(-1, 1, 6))
+        seen.append(world.physics.render(64, 64, camera_id=0, depth=True))
+    return np.stack(seen)
+
+
+def differences(rows: np.ndarray) -> np.ndarray:
+    """Each frame less the one before."""
+    return np.concatenate([rows[:1], rows[1:] - rows[:-1]])
+
+
+def sums(rows: np.ndarray) -> np.ndarray:
+    """The inverse of `differences`."""
+    return np.add.accumulate(rows, 0, dtype=rows.dtype)
+
+
+def planes(rows: np.ndarray) -> np.ndarray:
+    """The first bytes of all numbers, then the second ones, and so on."""
+    return np.ascontiguousarray(rows.view(np.uint8).reshape(-1, rows.itemsize).T)
+
+
+def numbers(rows: np.ndarray) -> np.ndarray:
+    """The inverse of `planes` for 4-byte numbers."""
+    return np.ascontiguousarray(rows.reshape(4, -1).T)
+
+
+def compare_layouts() -> None:
+    """What is put into a block: how many frames, and what is done to them before."""
+    fast, full, depth = frames("fast", 240), frames("full", 240), depths(240)
+    cases: list[tuple[str, np.ndarray, int, Any, Any]] = []
+    for name, rows in (("walker, fast", fast), ("walker, full", full)):
+        cases += [(f"{name}, {count} a block", rows, count, None, None) for count in (1, 4, 8, 16)]
+        cases += [(f"{name}, 8 a block, differences", rows, 8, differences, sums)]
+    cases += [("depth, 6 a block", depth, 6, None, None)]
+    cases += [("depth, 6 a block, byte planes", depth, 6, planes, numbers)]
+    print("\n| lz4 hc 4 | ratio | read MB/s |\n|---|---:|---:|")
+    for name, rows, count, change, undo in cases:
+        blocks = [rows[i : i + count] for i in range(0, len(rows), count)]
+        given = [change(block) if change else block for block in blocks]
+        packed = [codec.encode(block) for block in given]
+
+        def read(packed: Any = packed, given: Any = given, undo: Any = undo) -> None:
+            for data, like in zip(packed, given, strict=True):
+                block = codec.decode(data, len(like), like.dtype, like.shape[1:])
+                if undo:
+                    undo(block)
+
+        ratio = rows.nbytes / sum(map(len, packed))
+        print(
+            f"| {name} | {ratio:.1f} | {rows.nbytes / 1e3 / timed(read, 15)[2]:.0f} |", flush=True
+        )
 
 
 # -- stores ---------------------------------------------------------------------------------------
@@ -343,7 +404,7 @@ def main() -> None:
         use_memory(given.use_memory)
         return
     commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch "
@@ -352,6 +413,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.directory, prefix="reverie-bench-") as root:
         if "codecs" in given.parts:
             compare_codecs()
+            compare_layouts()
         if "sample" in given.parts:
             time_sampling(Path(root), given.sample_rows)
         if "memory" in given.parts:
