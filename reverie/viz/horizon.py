@@ -27,10 +27,10 @@ _METRICS = {
 
 def horizon(found: OpenLoop) -> str:
     """The section, with one chart per sensor and all numbers below."""
-    seconds = found.horizon * found.dt
+    watched, ahead = (found.observed - 1) * found.dt, found.horizon * found.dt
     about = (
-        f"The model watches {found.observed} rows ({amount((found.observed - 1) * found.dt, 2)} s), then "
-        f"imagines {found.horizon} decisions ({amount(seconds, 2)} s) with the actions that were "
+        f"The model watches {found.observed} rows ({amount(watched, 2)} s), then "
+        f"imagines {found.horizon} decisions ({amount(ahead, 2)} s) with the actions that were "
         f"really taken: {found.windows} windows from {found.episodes} episodes. "
     )
     if any("nrmse" in sensor.errors for sensor in found.sensors):
