@@ -82,9 +82,10 @@ def twohot_mean(logits: Tensor, bins: Tensor) -> Tensor:
     odd, even = (bins - bins.flip(0)) / 2, (bins + bins.flip(0)) / 2
     p = torch.softmax(logits, -1)
     upper, lower = p[..., -half:], p[..., :half].flip(-1)
-    if not torch.compiler.is_compiling():
+    if not (torch.compiler.is_compiling() or torch.is_autocast_enabled(p.device.type)):
         return (upper - lower) @ odd[-half:] + p @ even
-    # Compiled, one elementwise sum is fused with the softmax, and dot products are not.
+    # Compiled, one elementwise sum is fused with the softmax, and dot products are not. Under
+    # autocast, dot products would round bins and probabilities to three digits.
     mean = ((upper - lower) * odd[-half:] + (upper + lower) * even[-half:]).sum(-1)
     return mean + p[..., half] * even[half] if bins.shape[0] % 2 else mean
 
