@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from reverie.data import EpisodeStore
 from reverie.learn.log import read
 from tests.learn.tiny import Quiet, tiny_run
@@ -20,17 +18,12 @@ def curve(path):
 
 def test_killed_at_random_moments(tmp_path):
     command = [sys.executable, "-m", "tests.learn.tiny", "--run", str(tmp_path / "killed")]
-    command += ["--frames", "400", "--kills", "1", "--pause", "1.5"]
+    command += ["--frames", "320", "--kills", "1", "--pause", "1.5"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    threads = torch.get_num_threads()
-    try:
-        result = tiny_run(tmp_path / "whole", Quiet(frames=400, evaluate=150))
-    finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(False)
+    result = tiny_run(tmp_path / "whole", Quiet(frames=320, evaluate=150))
     assert int(done.stdout) >= 2  # it was killed as often
-    assert len(read(tmp_path / "whole" / "log.jsonl", "fit")) == result.counters.updates > 50
+    assert len(read(tmp_path / "whole" / "log.jsonl", "fit")) == result.counters.updates > 40
     assert len(read(tmp_path / "whole" / "log.jsonl", "evaluate")) == 2
     assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
     killed, whole = (EpisodeStore.open(tmp_path / k / "episodes") for k in ("killed", "whole"))

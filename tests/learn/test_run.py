@@ -31,15 +31,6 @@ pytestmark = [
 SHORT = Quiet(frames=280, decisions=30)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nothing interrupts."""
@@ -360,7 +351,7 @@ def learn_from(recorded, run, updates, prepare=None):
     if prepare is not None:
         prepare(learner, None, None)
     replay = ReplayConfig(4, 8, online=False).build(store, seed=5, latent=latent_spaces(learner))
-    quiet = SHORT._replace(updates=updates, decisions=0, seconds=0.05)
+    quiet = SHORT._replace(updates=updates, decisions=0, seconds=0.4)
     return train(learner, replay, config(quiet), RunDirectory(run), family="tiny")
 
 
