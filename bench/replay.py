@@ -10,9 +10,9 @@ latents of the row before included (deter 512, stoch 128). Columns, in milliseco
 
 Parts: `codecs` compares compressors (lz4; zstandard where installed; zlib) and what is put into a
 block; `sample` times sampling with the cache holding everything, with almost none, and with the
-files not even in the system's page cache; `memory` builds a replay of `--rows` pixel steps in a temporary directory (2 to 3 GB for
-1,000,000 rows; removed afterwards), samples, writes latents back and saves in a process of its own,
-and prints its peak resident memory.
+files not even in the system's page cache; `memory` builds a replay of `--rows` pixel steps in a
+temporary directory (2 to 3 GB for 1,000,000 rows; removed afterwards), samples, writes latents back
+and saves in a process of its own, and prints its peak resident memory.
 
     python bench/replay.py
     python bench/replay.py --parts memory --rows 1000000 --directory /var/tmp
