@@ -152,6 +152,14 @@ def test_half_precision_logits_are_read_in_single_precision() -> None:
     torch.testing.assert_close(mean, twohot_mean(logits.float(), BINS))
 
 
+def test_autocast_does_not_round_the_bins() -> None:
+    logits = randn(8, 255, dtype=torch.float32)
+    mean, loss = twohot_mean(logits, BINS), twohot_loss(logits, torch.ones(8), BINS)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(twohot_mean(logits, BINS), mean, rtol=1e-4, atol=1.0)
+        torch.testing.assert_close(twohot_loss(logits, torch.ones(8), BINS), loss)
+
+
 def dense_loss(logits: Tensor, target: Tensor, bins: Tensor) -> Tensor:
     """The definition, with a dense target by brute force over all pairs of bins."""
     weights = torch.zeros_like(logits)
