@@ -135,8 +135,8 @@ class Progress:
         done = min(total, getattr(self._counters, name))
         table = Table.grid(padding=(0, 2))
         facts = self._facts()
-        for k in range(0, len(facts), 4):
-            cells = [Text.assemble((f"{a} ", "dim"), b) for a, b in facts[k : k + 4]]
+        for k in range(0, len(facts), 3):  # fits 80 columns
+            cells = [Text.assemble((f"{a} ", "dim"), b, no_wrap=True) for a, b in facts[k : k + 3]]
             table.add_row(*cells)
         head = Text.assemble((self._stage, "bold"), f"  {done:,} of {total:,} {name}")
         return Group(head, ProgressBar(total=max(1, total), completed=done, width=60), table)
