@@ -139,7 +139,9 @@ class Progress:
             cells = [Text.assemble((f"{a} ", "dim"), b, no_wrap=True) for a, b in facts[k : k + 3]]
             table.add_row(*cells)
         head = Text.assemble((self._stage, "bold"), f"  {done:,} of {total:,} {name}")
-        return Group(head, ProgressBar(total=max(1, total), completed=done, width=60), table)
+        bar = Table.grid()  # a bar alone does not end its line
+        bar.add_row(ProgressBar(total=max(1, total), completed=done, width=60))
+        return Group(head, bar, table)
 
 
 def duration(seconds: float) -> str:

@@ -48,6 +48,19 @@ def test_the_live_display_shows_the_same():
         assert word in text
 
 
+def test_the_live_display_fits_a_small_terminal():
+    out = io.StringIO()
+    progress = Progress(("frames", 500_000), Counters(), "off")
+    values = {"return": 432.1, "loss": 3.25, "evaluation": 401.0}
+    progress.update(Counters(202_000, 101_000, 50_500, 15.0), "learning", values)
+    Console(file=out, width=80).print(progress._panel())
+    lines = out.getvalue().splitlines()
+    assert "202,000 of 500,000 frames" in lines[0]
+    assert "frames" not in lines[1]
+    for text in ("decisions 101,000", "updates 50,500", "evaluation 401"):
+        assert any(text in line for line in lines[2:])
+
+
 def test_off_says_nothing():
     out = io.StringIO()
     console = Console(file=out)
