@@ -1,7 +1,7 @@
 """What `pip install reverie` downloads beyond torch, package by package.
 
-The packages are those that pip would choose for the base install, less those that `pip install torch`
-brings already; each is downloaded without its requirements and weighed.
+The packages are those that pip would choose for the base install, less those that
+`pip install torch` brings already; each is downloaded without its requirements and weighed.
 
     python bench/install_size.py
     python bench/install_size.py --extra demo
@@ -65,6 +65,7 @@ def main() -> int:
     """Print the table; the exit status is 1 where the base install is over the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--extra", help="weigh this extra too, for example demo")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     parser.add_argument("--torch", default="torch==2.13.0", help="the torch to leave out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -80,6 +81,18 @@ def main() -> int:
         print(f"  {package:<24}{packages[package]:<14}{size:8.2f} MB")
     total = sum(sizes.values())
     print(f"\n  {'total':<38}{total:8.2f} MB")
+    if options.json is not None:
+        commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+        facts = {
+            "what": what,
+            "python": platform.python_version(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip(),
+            "versions": packages,
+            "megabytes": sizes,
+            "total": total,
+        }
+        options.json.write_text(json.dumps(facts, indent=2) + "\n")
     if options.extra is not None:
         return 0
     print(f"  needed: under {LIMIT_MB:.0f} MB; aim: {AIM_MB:.0f} MB")
