@@ -29,6 +29,7 @@ from reverie.core.returns import (
     twohot,
     twohot_loss,
     twohot_mean,
+    twohot_nll,
 )
 from reverie.core.rollout import Rollout
 from reverie.core.spec import Space, Spec
@@ -62,4 +63,5 @@ __all__ = [
     "twohot",
     "twohot_loss",
     "twohot_mean",
+    "twohot_nll",
 ]

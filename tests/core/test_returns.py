@@ -17,6 +17,7 @@ from reverie.core.returns import (
     twohot,
     twohot_loss,
     twohot_mean,
+    twohot_nll,
 )
 
 BINS = symexp_bins()
@@ -183,6 +184,14 @@ def test_loss_and_its_gradient_are_those_of_a_dense_target() -> None:
     (slope,) = torch.autograd.grad((sparse * weight).sum(), logits)
     (expected,) = torch.autograd.grad((dense * weight).sum(), logits)
     torch.testing.assert_close(slope, expected)
+
+
+def test_several_targets_share_the_log_probabilities_of_one_distribution() -> None:
+    logits, targets = randn(5, 255), randn(2, 5, seed=1) * 100
+    log_probs = torch.log_softmax(logits, -1)
+    for target in targets:
+        expected = twohot_loss(logits, target, BINS)
+        torch.testing.assert_close(twohot_nll(log_probs, target, BINS), expected)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
