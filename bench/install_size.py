@@ -83,11 +83,12 @@ def main() -> int:
     print(f"\n  {'total':<38}{total:8.2f} MB")
     if options.json is not None:
         commit = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+        head = subprocess.run(commit, capture_output=True, text=True, check=False).stdout.strip()
         facts = {
             "what": what,
             "python": platform.python_version(),
             "machine": f"{platform.system()} {platform.machine()}",
-            "commit": subprocess.run(commit, capture_output=True, text=True).stdout.strip(),
+            "commit": head,
             "versions": packages,
             "megabytes": sizes,
             "total": total,
