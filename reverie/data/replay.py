@@ -119,7 +119,7 @@ class Replay:
             for a store open to read only.
 
     A file found to be damaged while sampling is set aside with a `StoreWarning`, and other rows are
-    drawn.
+    drawn. One thread at a time may use a replay.
     """
 
     def __init__(

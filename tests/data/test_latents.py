@@ -92,6 +92,14 @@ TestAgainst = Against.TestCase
 TestAgainst.settings = settings(max_examples=8, stateful_step_count=12, deadline=None)
 
 
+def test_a_page_that_is_used_again_forgets(tmp_path):
+    latents = Latents(SPACES, tmp_path, "float16")
+    latents.write(0, 0, latents.pack(values(0, 64), 1))
+    latents.drop(0)
+    latents.write(1, 0, latents.pack(values(1, 1), 1))
+    assert read(latents, 1, 0) is not None and read(latents, 1, 5) is None
+
+
 def stored_bytes(directory) -> int:
     return sum(p.stat().st_size for p in directory.iterdir())
 

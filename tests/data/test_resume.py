@@ -42,6 +42,18 @@ def test_pictures_of_open_episodes_are_resumed(tmp_path):
     assert Life(resumed).steps(24, 40) == whole[24:]
 
 
+def test_fresh_sequences_that_wait_are_resumed(tmp_path):
+    replay = opened(tmp_path / "run")
+    for number in range(4):
+        record(replay, number % 2, number // 2, 25)
+    replay.save(tmp_path / "checkpoint")
+    expected = [replay.sample() for _ in range(6)]
+    resumed = opened(tmp_path / "run")
+    resumed.load(tmp_path / "checkpoint")
+    assert len(resumed.queue) == 12
+    assert all(equal(resumed.sample(), sample) for sample in expected)
+
+
 def test_resuming_twice_and_from_an_older_checkpoint(tmp_path):
     whole = Life(opened(tmp_path / "whole")).steps(0, 90)
     replay, at = opened(tmp_path / "run"), 0
