@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from reverie.core import rollout, tree
 from reverie.core.model import Batch
 from reverie.imagine.actor_critic import ActorCritic, ActorCriticConfig
 from reverie.imagine.agent import Memory, PolicyAgent
-from reverie.learn.learner import Update
+from reverie.learn.learner import Compilable, Update
 
 
 class ImaginationLearner(nn.Module):
@@ -60,6 +61,11 @@ class ImaginationLearner(nn.Module):
             latents=tree.named(tree.detach(fitted.states)),
             metrics=metrics,
         )
+
+    def compile_parts(self, compiled: Callable[[Any], Any]) -> None:
+        """Compile what the model offers for it."""
+        if isinstance(self.model, Compilable):
+            self.model.compile_parts(compiled)
 
     def after_update(self) -> None:
         """The slow critic follows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -23,6 +23,15 @@ class Update(NamedTuple):
     """Tree `[B, T, ...]` to write back to the replay, or `()`."""
     metrics: Mapping[str, Tensor] = {}
     """Named scalars worth a curve."""
+
+
+@runtime_checkable
+class Compilable(Protocol):
+    """A learner or a model with parts that gain from `torch.compile`."""
+
+    def compile_parts(self, compiled: Callable[[Any], Any]) -> None:
+        """Replace those parts, functions of fixed shapes, by `compiled(part)`."""
+        ...
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from reverie.learn.accounting import Counters
 from reverie.learn.collect import Environments
 from reverie.learn.device import DeviceConfig, settle
 from reverie.learn.directory import RunDirectory
-from reverie.learn.learner import Learner
+from reverie.learn.learner import Compilable, Learner
 from reverie.learn.log import LogConfig
 from reverie.learn.optim import OptimiserConfig
 
@@ -140,6 +140,8 @@ def train(
         )
     device = settle(config.device)
     learner.to(device.device)
+    if device.compile and isinstance(learner, Compilable):
+        learner.compile_parts(device.compiled)
     with ExitStack() as stack:
         if not directory.is_locked:
             stack.enter_context(directory)

@@ -137,6 +137,8 @@ def benchmark_update(
     device = settle(DeviceConfig(device="cpu", threads=threads, compile=compile))
     recipe = DreamerRecipe(size=size)
     learner = recipe.build(WALKER, Space((6,), low=-1.0, high=1.0), 0.025)
+    if device.compile:
+        learner.compile_parts(device.compiled)
     fitter = Fitter(learner, OptimiserConfig(), device)
     noise = device.generator(0)
     batch = walker_batch()

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from reverie.core import tree
 from reverie.core.model import Agent
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
@@ -20,6 +19,7 @@ from reverie.envs.parallel import Parallel, parallel
 from reverie.learn.checkpoint import CheckpointError, Checkpoints, load_weights
 from reverie.learn.device import Device, DeviceConfig, settle
 from reverie.learn.directory import RunDirectory
+from reverie.learn.learner import latent_spaces
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
 
@@ -135,9 +135,7 @@ def _fit(
     recipe: Recipe, store: EpisodeStore, directory: RunDirectory, envs: Parallel | None, dt: float
 ) -> Result:
     learner = recipe.build(store.schema.obs, store.schema.action, dt)
-    blank = tree.named(learner.model.initial(1))
-    latent = {name: Space(tuple(x.shape[1:])) for name, x in blank.items()}
-    replay = recipe.replay.build(store, seed=recipe.training.seed, latent=latent)
+    replay = recipe.replay.build(store, seed=recipe.training.seed, latent=latent_spaces(learner))
     write_json(directory.config, {"family": recipe.family, "recipe": to_json(recipe)})
     every = recipe.training.evaluate
     return fit(

@@ -108,6 +108,7 @@ def report(loaded: Loaded, out: Path | None = None, episodes: int = 10) -> Path:
     page = Report(
         task=recipe.env.name,
         family=f"{recipe.family}, size {recipe.size}",
+        counters=loaded.counters,
         returns=evaluate(loaded, episodes),
         log=read(recipe.run / "log.jsonl"),
         openloop=predict(loaded),

@@ -1,4 +1,4 @@
-"""A recipe carried out in a run directory, gone on with, loaded, judged and reported."""
+"""A recipe carried out in a run directory, gone on with, and loaded."""
 
 from __future__ import annotations
 
@@ -10,43 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
-from reverie.imagine import ActorCriticConfig
 from reverie.learn.checkpoint import CheckpointError
 from reverie.learn.run import RunConfig
-from reverie.models.dreamer import CellConfig, DreamerConfig, LatentConfig
 from reverie.recipes.dreamer import DreamerRecipe
 from reverie.recipes.run import load, recipe_class, train
-from reverie.recipes.study import evaluate, predict, report, results
-
-
-def tiny(run: Path, **changes: object) -> DreamerRecipe:
-    recipe = DreamerRecipe(
-        run=run,
-        env=EnvConfig("toy:pendulum", max_decisions=60),
-        size="custom",
-        model=DreamerConfig(
-            latent=LatentConfig(variables=4, classes=4),
-            cell=CellConfig(deter=16, hidden=8, blocks=4),
-            units=8,
-            depth=4,
-        ),
-        behaviour=ActorCriticConfig(horizon=3, starts=2, units=8),
-        replay=ReplayConfig(batch=2, length=8),
-        training=RunConfig(frames=240, train_ratio=2, prefill=80),
-    )
-    return replace(recipe, **changes)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> DreamerRecipe:
-    recipe = tiny(tmp_path_factory.mktemp("runs") / "a")
-    result = train(recipe)
-    assert result.finished
-    assert result.counters.frames == 240
-    assert result.counters.updates == int((240 - 80) * 2 / 16)
-    return recipe
+from tests.recipes.conftest import tiny
 
 
 def test_the_same_command_goes_on_and_another_budget_is_allowed(
@@ -98,24 +67,6 @@ def test_a_directory_without_a_run_is_named(tmp_path: Path) -> None:
 def test_a_family_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="dreamer"):
         recipe_class("dremer")
-
-
-def test_evaluation_is_deterministic_and_kept(trained: DreamerRecipe) -> None:
-    loaded = load(trained.run)
-    first, second = evaluate(loaded, episodes=2), evaluate(load(trained.run), episodes=2)
-    assert first == second
-    assert results(trained.run)["evaluation"]["policy"]["values"] == list(first.policy.values)
-
-
-def test_prediction_and_report(trained: DreamerRecipe) -> None:
-    loaded = load(trained.run)
-    errors = predict(loaded, episodes=2, horizon=10, samples=2)
-    assert {s.name for s in errors.sensors} == {*loaded.model.spec.obs, "reward"}
-    page = report(loaded, episodes=2)
-    text = page.read_text()
-    assert page == trained.run / "report.html"
-    assert "toy:pendulum" in text
-    assert 'src="http' not in text
 
 
 def test_learning_from_recorded_episodes_only(trained: DreamerRecipe, tmp_path: Path) -> None:

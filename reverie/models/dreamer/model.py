@@ -6,7 +6,7 @@ Legend: `B` batch, `T` time, `D` deter, `Z` flat latent, `A` action.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from reverie.models.dreamer.config import DreamerConfig
 from reverie.models.dreamer.loss import continues_loss, kl_losses, scales
 from reverie.models.dreamer.rssm import RSSM, RSSMState
 from reverie.models.dreamer.sensors import Decoder, Encoder
+from reverie.models.dreamer.sequence import Steps, backward_step, forward_step
 from reverie.nn.layers import MLP
 
 
@@ -87,6 +88,11 @@ class Dreamer(nn.Module):
         return self.decoder.mean(self.decoder(state.deter, state.stoch))
 
     # ------------------------------------------------------------------ optional parts
+
+    def compile_parts(self, compiled: Callable[[Any], Any]) -> None:
+        """Run the steps of filter and prediction through `compiled`, as `torch.compile` is."""
+        self.rssm.steps = Steps(compiled(forward_step), compiled(backward_step))
+        self.step = compiled(self.step)  # type: ignore[method-assign]
 
     def features(self, state: RSSMState) -> Tensor:
         """[h, z], `[B, D + Z]`."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from reverie.models.dreamer.cell import BlockGRU, cell
 from reverie.models.dreamer.config import CellConfig, LatentConfig
 from reverie.models.dreamer.latent import Categorical, latent
-from reverie.models.dreamer.sequence import unroll
+from reverie.models.dreamer.sequence import Steps, unroll
 from reverie.nn.layers import MLP, fill_truncated_normal, linear, norm_silu, precise
 
 
@@ -58,6 +58,7 @@ class RSSM(nn.Module):
         self.prior_net = MLP(deter, outputs, hidden, layers=2)
         self.posterior_net = Posterior(deter, embedding, hidden, outputs)
         self.sizes = (deter, latent_config.size)
+        self.steps = Steps()
 
     def initial(self, batch: int) -> RSSMState:
         """Zeros."""
@@ -98,7 +99,15 @@ class RSSM(nn.Module):
             actions = self.cell.embed(action * keep)
             embedded = self.posterior_net.from_embedding(embedding)
             deter, stoch, posterior = unroll(
-                self.cell, self.posterior_net, self.latent, state, actions, embedded, keep, noise
+                self.cell,
+                self.posterior_net,
+                self.latent,
+                state,
+                actions,
+                embedded,
+                keep,
+                noise,
+                self.steps,
             )
             return RSSMState(deter, stoch), posterior
         states, posteriors = [], []

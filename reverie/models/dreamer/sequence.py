@@ -11,6 +11,7 @@ Legend: `T` time, `B` batch, `D` deter, `H` hidden, `G` blocks, `d = D / G`, `Z`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -48,8 +49,8 @@ class Weights(NamedTuple):
     out_b: Tensor  # [Z]
 
 
-class Tape(NamedTuple):
-    """What the forward pass records for the backward pass, each `[T, B, ...]`."""
+class Step(NamedTuple):
+    """What the forward pass of one step keeps for the backward pass, each `[B, ...]`."""
 
     deter_in: Tensor  # h_{t-1}, zero where the row is first
     latent_in: Tensor  # z_{t-1}, likewise
@@ -64,12 +65,28 @@ class Tape(NamedTuple):
     deter: Tensor  # h_t
     post_pre: Tensor  # input of the posterior's norm
     post: Tensor  # its output
-    probs: Tensor  # [T, B, S, C]
+    probs: Tensor  # [B, S, C]
+
+
+class Slope(NamedTuple):
+    """Gradients of one step, each `[B, ...]` (the gates' `[G, B, 3 d]`)."""
+
+    deter: Tensor
+    deter_g: Tensor
+    latent: Tensor
+    latent_g: Tensor
+    x: Tensor
+    pre: Tensor
+    pre_g: Tensor
+    gates: Tensor
+    post: Tensor
+    post_g: Tensor
+    raw: Tensor
 
 
 def normed(pre: Tensor, gain: Tensor) -> Tensor:
     """silu(g x / rms(x)), without a graph."""
-    return F.silu((pre * inverse_rms(pre)).mul_(gain), inplace=True)
+    return F.silu(pre * inverse_rms(pre) * gain)
 
 
 def normed_backward(grad: Tensor, pre: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,7 +94,7 @@ def normed_backward(grad: Tensor, pre: Tensor, gain: Tensor) -> tuple[Tensor, Te
     inverse = inverse_rms(pre)
     unit = pre * inverse
     grad = silu_backward(grad, unit * gain)
-    return unit_backward(grad * gain, unit, inverse), grad.mul_(unit)
+    return unit_backward(grad * gain, unit, inverse), grad * unit
 
 
 def to_blocks(x: Tensor, blocks: int) -> Tensor:
@@ -100,149 +117,134 @@ def join_gates(grads: list[Tensor], blocks: int) -> Tensor:
     return torch.stack(grads).unflatten(-1, (blocks, -1)).permute(2, 1, 0, 3).flatten(2)
 
 
-def record(w: Weights, size: tuple[int, ...], like: Tensor) -> Tape:
-    """Empty recordings for T steps of B rows."""
-    steps, batch, variables, classes = size
-    hidden, deter = w.deter_w.shape
-    widths = (deter, variables * classes, hidden, hidden, 3 * hidden, *[deter] * 6, hidden, hidden)
-    buffers = [like.new_empty(steps, batch, width) for width in widths]
-    return Tape(*[*buffers, like.new_empty(steps, batch, variables, classes)])
-
-
-def forward_step(w: Weights, tape: Tape, t: int, h: Tensor, action: Tensor) -> Tensor:
-    """h_t from the masked inputs on the tape and the embedded action."""
-    blocks, hidden = w.gates_w.shape[0], w.deter_w.shape[0]
-    torch.addmm(w.deter_b, h, w.deter_w.t(), out=tape.deter_pre[t])
-    torch.addmm(w.latent_b, tape.latent_in[t], w.latent_w.t(), out=tape.latent_pre[t])
-    x = tape.x[t]
-    x[:, :hidden] = normed(tape.deter_pre[t], w.deter_g)
-    x[:, hidden : 2 * hidden] = normed(tape.latent_pre[t], w.latent_g)
-    x[:, 2 * hidden :] = action
-    torch.addmm(w.recur_b, x, w.mix, out=tape.pre[t])
-    tape.pre[t] += from_blocks(torch.bmm(to_blocks(h, blocks), w.recur_w))
-    tape.y[t] = normed(tape.pre[t], w.recur_g)
-    gates = torch.bmm(to_blocks(tape.y[t], blocks), w.gates_w)
-    gates += w.gates_b.view(blocks, 1, -1)
+def forward_step(
+    w: Weights,
+    h: Tensor,
+    z: Tensor,
+    action: Tensor,
+    embedded: Tensor,
+    keep: Tensor,
+    noise: Tensor,
+    unimix: float,
+) -> tuple[Step, Tensor]:
+    """One step from h_{t-1}, z_{t-1} and what is read of action and observation; and z_t."""
+    blocks, variables = w.gates_w.shape[0], noise.shape[-1]
+    h, z = h * keep, z * keep
+    deter_pre = torch.addmm(w.deter_b, h, w.deter_w.t())
+    latent_pre = torch.addmm(w.latent_b, z, w.latent_w.t())
+    x = torch.cat([normed(deter_pre, w.deter_g), normed(latent_pre, w.latent_g), action], -1)
+    pre = torch.addmm(w.recur_b, x, w.mix)
+    pre = pre + from_blocks(torch.bmm(to_blocks(h, blocks), w.recur_w))
+    y = normed(pre, w.recur_g)
+    gates = torch.bmm(to_blocks(y, blocks), w.gates_w) + w.gates_b.view(blocks, 1, -1)
     reset, candidate, update = split_gates(gates)
-    torch.sigmoid(reset, out=tape.reset[t])
-    tape.candidate[t] = candidate
-    torch.sigmoid(update - 1, out=tape.update[t])
-    proposal = tanh(tape.reset[t] * candidate)
-    return torch.lerp(h, proposal, tape.update[t], out=tape.deter[t])
-
-
-def backward_gates(
-    w: Weights, tape: Tape, t: int, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """From the gradient of h_t: those of h_{t-1}, of the gates, of `pre`, and the gain's rows."""
-    blocks = w.gates_w.shape[0]
-    h, reset, candidate, update = (
-        tape.deter_in[t],
-        tape.reset[t],
-        tape.candidate[t],
-        tape.update[t],
+    reset, update = torch.sigmoid(reset), torch.sigmoid(update - 1)
+    deter = torch.lerp(h, tanh(reset * candidate), update)
+    post_pre = torch.addmm(w.post_b, deter, w.post_w.t()) + embedded
+    post = normed(post_pre, w.post_g)
+    raw = torch.addmm(w.out_b, post, w.out_w.t())
+    probs = mix_uniform(raw.unflatten(-1, (-1, variables)), unimix, -2).mT.contiguous()
+    step = Step(
+        h,
+        z,
+        deter_pre,
+        latent_pre,
+        x,
+        pre,
+        y,
+        reset,
+        candidate,
+        update,
+        deter,
+        post_pre,
+        post,
+        probs,
     )
-    proposal = tanh(reset * candidate)
-    grad_update = (proposal - h).mul_(grad).mul_(update).mul_(1 - update)
-    grad_h = grad * (1 - update)
-    inner = (grad * update).mul_(1 - proposal * proposal)
-    grad_candidate = inner * reset
-    grad_reset = inner.mul_(candidate).mul_(reset).mul_(1 - reset)
-    gates = join_gates([grad_reset, grad_candidate, grad_update], blocks)
+    return step, one_hot_sample(probs, noise).flatten(1)
+
+
+def backward_step(
+    w: Weights, step: Step, keep: Tensor, h: Tensor, z: Tensor, probs: Tensor, unimix: float
+) -> tuple[Slope, Tensor, Tensor]:
+    """Gradients of one step, of h_{t-1} and of z_{t-1}, from those of h_t, z_t and q's
+    probabilities."""
+    blocks, hidden = w.gates_w.shape[0], w.deter_w.shape[0]
+    soft = (step.probs - unimix / step.probs.shape[-1]) / (1 - unimix)
+    slope = (z.view_as(soft) + probs) * soft * (1 - unimix)
+    raw = torch.addcmul(slope, soft, slope.sum(-1, keepdim=True), value=-1).mT.flatten(1)
+    post, post_g = normed_backward(raw @ w.out_w, step.post_pre, w.post_g)
+    h = torch.addmm(h, post, w.post_w)
+    proposal = tanh(step.reset * step.candidate)
+    grad_update = (proposal - step.deter_in) * h * step.update * (1 - step.update)
+    inner = h * step.update * (1 - proposal * proposal)
+    grad_reset = inner * step.candidate * step.reset * (1 - step.reset)
+    gates = join_gates([grad_reset, inner * step.reset, grad_update], blocks)
     grad_y = from_blocks(torch.bmm(gates, w.gates_w.mT))
-    pre, gain = normed_backward(grad_y, tape.pre[t], w.recur_g)
-    grad_h += from_blocks(torch.bmm(to_blocks(pre, blocks), w.recur_w.mT))
-    return grad_h, gates, pre, gain
+    pre, pre_g = normed_backward(grad_y, step.pre, w.recur_g)
+    h = h * (1 - step.update) + from_blocks(torch.bmm(to_blocks(pre, blocks), w.recur_w.mT))
+    x = pre @ w.mix.t()
+    deter, deter_g = normed_backward(x[:, :hidden], step.deter_pre, w.deter_g)
+    latent, latent_g = normed_backward(x[:, hidden : 2 * hidden], step.latent_pre, w.latent_g)
+    h = torch.addmm(h, deter, w.deter_w) * keep
+    z = (latent @ w.latent_w) * keep
+    return Slope(deter, deter_g, latent, latent_g, x, pre, pre_g, gates, post, post_g, raw), h, z
 
 
 class Unroll(torch.autograd.Function):
     """h, z and posterior probabilities of T steps; see the module's text."""
 
     @staticmethod
-    def forward(ctx: Any, unimix: float, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, steps: Steps, unimix: float, *inputs: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run T steps, recording what the backward pass needs."""
         h, z, actions, embedded, keep, noise, *rest = inputs
         w = Weights(*rest)
-        steps, batch, variables = noise.shape
-        tape = record(w, (steps, batch, variables, z.shape[-1] // variables), h)
-        latents = z.new_empty(steps, batch, z.shape[-1])
-        for t in range(steps):
-            torch.mul(h, keep[t], out=tape.deter_in[t])
-            torch.mul(z, keep[t], out=tape.latent_in[t])
-            h = forward_step(w, tape, t, tape.deter_in[t], actions[t])
-            torch.addmm(w.post_b, h, w.post_w.t(), out=tape.post_pre[t])
-            tape.post_pre[t] += embedded[t]
-            tape.post[t] = normed(tape.post_pre[t], w.post_g)
-            raw = torch.addmm(w.out_b, tape.post[t], w.out_w.t())
-            tape.probs[t] = mix_uniform(raw.view(batch, -1, variables), unimix, -2).mT
-            latents[t] = z = one_hot_sample(tape.probs[t], noise[t]).flatten(1)
-        ctx.unimix = unimix
-        ctx.save_for_backward(keep, *w, *tape)
-        return tape.deter.clone(), latents, tape.probs.clone()
+        taken: list[Step] = []
+        latents: list[Tensor] = []
+        for t in range(noise.shape[0]):
+            step, z = steps.forward(w, h, z, actions[t], embedded[t], keep[t], noise[t], unimix)
+            h = step.deter
+            taken.append(step)
+            latents.append(z)
+        ctx.steps, ctx.unimix = steps, unimix
+        ctx.save_for_backward(keep, *w, *(x for step in taken for x in step))
+        deter, probs = (
+            torch.stack(xs) for xs in zip(*((s.deter, s.probs) for s in taken), strict=True)
+        )
+        return deter, torch.stack(latents), probs
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of all inputs."""
-        saved = ctx.saved_tensors
-        keep = saved[0]
-        count = len(Weights._fields)
-        w, tape = Weights(*saved[1 : 1 + count]), Tape(*saved[1 + count :])
-        return backward(w, tape, keep, ctx.unimix, *grads)
+        keep, *saved = ctx.saved_tensors
+        count, width = len(Weights._fields), len(Step._fields)
+        w, kept = Weights(*saved[:count]), saved[count:]
+        taken = [Step(*kept[i : i + width]) for i in range(0, len(kept), width)]
+        grad_deter, grad_latent, grad_probs = grads
+        slopes: list[Slope] = []
+        h, z = torch.zeros_like(grad_deter[0]), torch.zeros_like(grad_latent[0])
+        for t in reversed(range(len(taken))):
+            h, z = h + grad_deter[t], z + grad_latent[t]
+            slope, h, z = ctx.steps.backward(w, taken[t], keep[t], h, z, grad_probs[t], ctx.unimix)
+            slopes.append(slope)
+        tape = Step(*(torch.stack(xs) for xs in zip(*taken, strict=True)))
+        all_slopes = Slope(*(torch.stack(xs) for xs in zip(*reversed(slopes), strict=True)))
+        actions = all_slopes.x[..., 2 * w.deter_w.shape[0] :]
+        weights = weight_gradients(w, tape, all_slopes)
+        return (None, None, h, z, actions, all_slopes.post, None, None, *weights)
 
 
-class Slopes(NamedTuple):
-    """Gradients of each step, each `[T, B, ...]` (the gates' `[T, G, B, 3 d]`)."""
+class Steps(NamedTuple):
+    """How one step is run: as it stands, or compiled."""
 
-    deter: Tensor
-    deter_g: Tensor
-    latent: Tensor
-    latent_g: Tensor
-    x: Tensor
-    pre: Tensor
-    pre_g: Tensor
-    gates: Tensor
-    post: Tensor
-    post_g: Tensor
-    raw: Tensor
+    forward: Callable[..., tuple[Step, Tensor]] = forward_step
+    backward: Callable[..., tuple[Slope, Tensor, Tensor]] = backward_step
 
 
-def backward(
-    w: Weights,
-    tape: Tape,
-    keep: Tensor,
-    unimix: float,
-    grad_deter: Tensor,
-    grad_latent: Tensor,
-    grad_probs: Tensor,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of every input of `Unroll`."""
-    steps, hidden = keep.shape[0], w.deter_w.shape[0]
-    soft = (tape.probs - unimix / tape.probs.shape[-1]) / (1 - unimix)
-    rows: list[tuple[Tensor, ...]] = [()] * steps
-    h, z = torch.zeros_like(grad_deter[0]), torch.zeros_like(grad_latent[0])
-    for t in reversed(range(steps)):
-        slope = (z + grad_latent[t]).view_as(soft[t]) + grad_probs[t]
-        slope.mul_(soft[t] * (1 - unimix))
-        raw = torch.addcmul(slope, soft[t], slope.sum(-1, keepdim=True), value=-1).mT.flatten(1)
-        post, post_g = normed_backward(raw @ w.out_w, tape.post_pre[t], w.post_g)
-        h = torch.addmm(h + grad_deter[t], post, w.post_w)
-        h, gates, pre, pre_g = backward_gates(w, tape, t, h)
-        x = pre @ w.mix.t()
-        deter, deter_g = normed_backward(x[:, :hidden], tape.deter_pre[t], w.deter_g)
-        latent, latent_g = normed_backward(
-            x[:, hidden : 2 * hidden], tape.latent_pre[t], w.latent_g
-        )
-        h = h.addmm_(deter, w.deter_w).mul_(keep[t])
-        z = (latent @ w.latent_w).mul_(keep[t])
-        rows[t] = (deter, deter_g, latent, latent_g, x, pre, pre_g, gates, post, post_g, raw)
-    slopes = Slopes(*(torch.stack(column) for column in zip(*rows, strict=True)))
-    actions = slopes.x[..., 2 * hidden :]
-    return (None, h, z, actions, slopes.post, None, None, *weight_gradients(w, tape, slopes))
-
-
-def weight_gradients(w: Weights, tape: Tape, slopes: Slopes) -> Weights:
-    """Each weight's gradient as one product over all T B rows."""
+def weight_gradients(w: Weights, tape: Step, slopes: Slope) -> Weights:
+    """Each weight's gradient as one product over all rows of the `[T, B, ...]` tape and slopes."""
     blocks = w.gates_w.shape[0]
 
     def rows(x: Tensor) -> Tensor:
@@ -283,6 +285,7 @@ def unroll(
     embedded: Tensor,
     keep: Tensor,
     noise: Tensor,
+    steps: Steps,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """h `[B, T, D]`, z `[B, T, Z]` and probabilities `[B, T, S, C]` of a recorded sequence.
 
@@ -310,6 +313,6 @@ def unroll(
     )
     major = (x.transpose(0, 1).contiguous() for x in (actions, embedded, keep))
     deter, stoch, probs = Unroll.apply(
-        latent.unimix, state.deter, state.stoch, *major, noise, *weights
+        steps, latent.unimix, state.deter, state.stoch, *major, noise, *weights
     )
     return deter.transpose(0, 1), stoch.transpose(0, 1), probs.transpose(0, 1)

@@ -124,7 +124,9 @@ def test_first_steps_have_the_gradient_of_finite_differences(rssm: RSSM) -> None
         keep = (~first).double().unsqueeze(-1)
         actions, embedded = cell.embed(a * keep), posterior.from_embedding(e)
         start = RSSMState(h, z)
-        h, _, p = unroll(cell, posterior, rssm.latent, start, actions, embedded, keep, noise)
+        h, _, p = unroll(
+            cell, posterior, rssm.latent, start, actions, embedded, keep, noise, rssm.steps
+        )
         return h, p
 
     weights = [cell.mix, cell.recur.weight, cell.gates.bias, cell.gain, posterior.output.weight]
