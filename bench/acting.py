@@ -1,6 +1,6 @@
 """One policy step: observe what was sensed, then act. Batch 1, size 1m, walker.
 
-    python bench/acting.py
+python bench/acting.py
 """
 
 from __future__ import annotations

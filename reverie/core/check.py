@@ -161,8 +161,8 @@ class _Case:
         calls: dict[str, tuple[Any, ...]] = {
             "noise": (self.lead[0], Generator(d.first.device).manual_seed(7)),
             "initial": (self.lead[0], d.context),
-            "observe": (d.state, d.action[:, 0], now, d.some, noise),
-            "step": (d.state, d.action[:, 0], noise),
+            "observe": (d.state, d.action[:, -1], now, d.some, noise),
+            "step": (d.state, d.action[:, -1], noise),
             "decode": (d.state,),
         }
         if isinstance(self.model, Sequential):

@@ -191,6 +191,14 @@ class Counts(Pendulum):
         return result._replace(reward=result.reward + 0.01 * self.calls)
 
 
+class TiresOfActing(Pendulum):
+    calls = 0
+
+    def step(self, state: PendulumState, action: Tensor, noise: Any) -> Any:
+        self.calls += 1
+        return super().step(state, action * 0.9**self.calls, noise)
+
+
 class RemembersTheLastObservation(Pendulum):
     def observe(self, *given: Any) -> Any:
         state = super().observe(*given)
@@ -493,6 +501,9 @@ FAULTS = [
     fault(WritesState, "pure", "step writes into its arguments"),
     fault(WritesWithoutEffect, "pure", "decode writes into its arguments"),
     fault(Counts, "pure", "step gives another result when called again", "batch", "checkpoint"),
+    fault(
+        TiresOfActing, "pure", "step gives another result when called again", "batch", "checkpoint"
+    ),
     fault(RemembersTheLastObservation, "pure", "a state is hidden"),
     fault(UpdatesStatistics, "pure", "changes the parameters or buffers ('seen'"),
     fault(LeaksAcrossBatch, "batch", "step of one row"),

@@ -40,6 +40,9 @@ class Dreamer(nn.Module):
         super().__init__()
         if not obs:
             raise ValueError("A Dreamer model needs at least one observation; it got none.")
+        for name in obs:
+            if "." in name or hasattr(nn.ModuleDict, name) or name in ("", "training"):
+                raise ValueError(f"A sensor cannot be called {name!r} here; rename it.")
         inputs: set[Input] = {"params", "state", "action"}
         self.spec = Spec(
             obs=dict(obs),

@@ -279,3 +279,9 @@ def test_bfloat16_imagination_keeps_probabilities_exact() -> None:
     assert {x.dtype for x in (*after.state, after.reward, after.continues)} == {torch.float32}
     # bfloat16 has 3 digits: between 0.99 and 1 it knows three numbers alone
     assert len(set(after.continues.tolist())) == 4
+
+
+@pytest.mark.parametrize("name", ["a.b", "keys", "type", "training", ""])
+def test_a_sensor_whose_name_cannot_be_kept_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="rename it"):
+        tiny.model({name: Space((2,))})
