@@ -47,7 +47,7 @@ class ImagineOptions:
 
     run: tyro.conf.Positional[Path]
     """Directory of the run."""
-    observed: int = 5
+    observed: int = 20
     """Rows the model watches first."""
     horizon: int = 50
     """Decisions it imagines then."""

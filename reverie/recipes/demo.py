@@ -17,7 +17,7 @@ def recipe(run: Path, smoke: bool = False) -> DreamerRecipe:
     env = EnvConfig(name="dmc:cartpole_swingup", repeat=4)
     if smoke:
         return quick(run, env, frames=2_400, train_ratio=32)
-    return quick(run, env, frames=18_000, train_ratio=128)
+    return quick(run, env, frames=22_000, train_ratio=128)
 
 
 def demo(run: Path, smoke: bool, console: Console) -> int:

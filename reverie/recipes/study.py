@@ -54,7 +54,7 @@ def predict(
     loaded: Loaded,
     *,
     episodes: int = 5,
-    observed: int = 5,
+    observed: int = 20,
     horizon: int = 50,
     samples: int = 8,
     windows: int = 64,
@@ -82,7 +82,7 @@ def predict(
     return result
 
 
-def film(loaded: Loaded, *, observed: int = 5, horizon: int = 75, seed: int = 3_000_003) -> Film:
+def film(loaded: Loaded, *, observed: int = 10, horizon: int = 75, seed: int = 3_000_003) -> Film:
     """One episode of the policy, and the same stretch imagined from its first rows."""
     env = make(loaded.recipe.env, quality="full") if not loaded.recipe.env.pixels else None
     env = env or make(loaded.recipe.env)
@@ -105,9 +105,10 @@ def film(loaded: Loaded, *, observed: int = 5, horizon: int = 75, seed: int = 3_
 def report(loaded: Loaded, out: Path | None = None, episodes: int = 10) -> Path:
     """Judge, predict, film, and write one self-contained page; `report.html` in the run."""
     recipe = loaded.recipe
+    parameters = sum(p.numel() for p in loaded.learner.parameters() if p.requires_grad)
     page = Report(
         task=recipe.env.name,
-        family=f"{recipe.family}, size {recipe.size}",
+        family=f"{recipe.family}, {parameters / 1e6:.2f} M parameters",
         counters=loaded.counters,
         returns=evaluate(loaded, episodes),
         log=read(recipe.run / "log.jsonl"),
@@ -116,7 +117,7 @@ def report(loaded: Loaded, out: Path | None = None, episodes: int = 10) -> Path:
         facts={
             "Environment": f"{recipe.env.name}, action repeat {recipe.env.repeat}",
             "Seed": str(recipe.training.seed),
-            "Parameters": f"{sum(p.numel() for p in loaded.learner.parameters()):,}",
+            "Parameters": f"{parameters:,}",
             **provenance(),
         },
         config=to_json(recipe),

@@ -16,7 +16,7 @@ def test_the_demo_is_within_its_budget() -> None:
     made = recipe(Path("runs/demo"))
     rows = made.replay.batch * made.replay.length
     decisions = made.training.frames // made.env.repeat - made.training.prefill
-    assert decisions * made.training.train_ratio / rows == pytest.approx(1000, rel=0.1)
+    assert decisions * made.training.train_ratio / rows == pytest.approx(1250, rel=0.1)
 
 
 @pytest.mark.slow
