@@ -213,7 +213,7 @@ def write_atomic(path: Path, chunks: Iterable[Bytes], directory: bool = True) ->
         partial.unlink(missing_ok=True)
         raise
     if directory:
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -221,9 +221,9 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, [json.dumps(value, indent=1).encode()])
 
 
-def sync_directory(directory: Path) -> None:
-    """Make renames and removals in a directory survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file is on the disk, or a directory's renames and removals are."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -31,7 +31,7 @@ from reverie.data.container import (
     link,
     make_header,
     read_header,
-    sync_directory,
+    sync,
     write_atomic,
 )
 
@@ -203,7 +203,7 @@ class Latents:
             segments.append(self._write_segment(changed))
         for name, _, _ in segments:
             link(self._directory / name, directory / name)
-        sync_directory(directory)
+        sync(directory)
         self._segments = segments
         self._dirty[:] = False
         kept = {name for name, _, _ in segments}

@@ -13,7 +13,7 @@ from reverie.data.container import (
     Bytes,
     CorruptFileError,
     read_header,
-    sync_directory,
+    sync,
     write_atomic,
 )
 from reverie.data.part import SUFFIX, Key, Part, Table, part_of, read_blocks, read_table
@@ -92,7 +92,7 @@ class Shelf:
             number += 1
             target = folder / f"{path.name}.{number}"
         path.replace(target)
-        sync_directory(folder)
+        sync(folder)
         return target
 
     def set_aside(self, key: Key, reason: str) -> None:

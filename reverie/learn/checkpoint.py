@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
 import warnings
@@ -27,6 +26,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from reverie.data.container import sync
+from reverie.nn.state import misfit
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
@@ -105,7 +107,7 @@ class Checkpoints:
             temporary.mkdir()
             _write(temporary, parts, family, about, self._known())
             temporary.rename(final)
-            _flush(self.directory)
+            sync(self.directory)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(_cannot_write(self.directory, error)) from error
         finally:
@@ -194,18 +196,9 @@ def load(path: Path | str, folders: bool = False) -> Checkpoint:
 
 def load_weights(module: Any, state: Mapping[str, Tensor], source: str = "the checkpoint") -> None:
     """Copy weights into a module whose names and shapes must be equal; else say which are not."""
-    own = module.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in state]
-    problems += [f"{name} is not in this model" for name in state if name not in own]
-    problems += [
-        f"{name} has shape {tuple(state[name].shape)} and this model has {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+    if problems := misfit(module.state_dict(), state):
         raise CheckpointError(
-            f"The weights of {source} do not fit this model: {'; '.join(problems[:5])}{more}. "
+            f"The weights of {source} do not fit this model: {problems}. "
             "Build the model with the configuration that trained it (size, sensors, actions)."
         )
     module.load_state_dict(state)
@@ -232,7 +225,7 @@ def _write(
         status = path.stat()
         size, digest = known.get(status.st_ino, (-1, ""))
         if size != status.st_size or status.st_nlink == 1:
-            _flush(path)
+            sync(path)
             digest = _digest(path)
         name = path.relative_to(directory).as_posix()
         files[name] = {"bytes": status.st_size, "sha256": digest}
@@ -245,8 +238,8 @@ def _write(
         "files": files,
     }
     (directory / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-    _flush(directory / _MANIFEST)
-    _flush(directory)
+    sync(directory / _MANIFEST)
+    sync(directory)
 
 
 def _files(directory: Path) -> Iterator[Path]:
@@ -254,7 +247,7 @@ def _files(directory: Path) -> Iterator[Path]:
     for path in sorted(directory.iterdir()):
         if path.is_dir():
             yield from _files(path)
-            _flush(path)
+            sync(path)
         else:
             yield path
 
@@ -313,15 +306,6 @@ def _verify(path: Path, entry: Mapping[str, Any], content: bool) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _cannot_write(directory: Path, error: Exception) -> str:

@@ -25,9 +25,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reverie.core.spec import Space
+from reverie.data.container import sync
 from reverie.data.serial import from_json, to_json
 from reverie.models.dreamer.config import DreamerConfig
 from reverie.models.dreamer.model import Dreamer
+from reverie.nn.state import misfit
 
 FORMAT = 1
 FAMILY = "dreamer"
@@ -58,9 +60,9 @@ def save(model: Dreamer, directory: Path | str) -> Path:
         about["weights"] = _measure(writing / _TENSORS)
         (writing / _ABOUT).write_text(json.dumps(about, indent=1) + "\n")
         for path in (writing / _TENSORS, writing / _ABOUT, writing):
-            _flush(path)
+            sync(path)
         writing.rename(directory)
-        _flush(directory.parent)
+        sync(directory.parent)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The model could not be written to {directory}: {error}.") from error
     finally:
@@ -140,18 +142,9 @@ def _read_tensors(path: Path, expected: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _require_same(own: Mapping[str, Tensor], given: Mapping[str, Tensor], directory: Path) -> None:
-    problems = [f"{name} is missing" for name in own if name not in given]
-    problems += [f"{name} is not in this model" for name in given if name not in own]
-    problems += [
-        f"{name} has shape {[*given[name].shape]} and this model needs {[*own[name].shape]}"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
-    if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    if problems := misfit(own, given):
         raise WeightsError(
-            f"The weights in {directory} do not fit their configuration: "
-            f"{'; '.join(problems[:5])}{more}."
+            f"The weights in {directory} do not fit their configuration: {problems}."
         )
 
 
@@ -169,12 +162,3 @@ def _damage(path: Path) -> Iterator[None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise WeightsError(f"{path} is damaged: {reason}.") from error
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or directory is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

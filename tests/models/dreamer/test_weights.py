@@ -72,7 +72,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reverie.models.dreamer.weights._flush", full)
+    monkeypatch.setattr("reverie.models.dreamer.weights.sync", full)
     with pytest.raises(WeightsError, match=r"could not be written to .*No space left"):
         save(tiny.model(), saved.with_name("other"))
     assert [p.name for p in saved.parent.iterdir()] == ["model"]
@@ -169,6 +169,6 @@ def test_names_and_shapes_must_be_those_of_the_configuration(saved: Path) -> Non
     for part in (
         "rssm.cell.gain is missing",
         "rssm.cell.blend is not in this model",
-        "rssm.cell.mix has shape [24, 15] and this model needs [24, 16]",
+        "rssm.cell.mix has shape (24, 15) and this model has (24, 16)",
     ):
         assert part in str(caught.value)
