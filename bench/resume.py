@@ -206,7 +206,7 @@ def main() -> int:
             print("{:>10}{:>12}{:>10}{:>10}{:>6}".format(*row, len(names)))
         print(f"compared {total} updates and {len(kept)} episodes; difference: {found or 'none'}")
         result = {
-            "command": shlex.join(command(options, Path("RUN"))),
+            "command": shlex.join(command(options, Path("RUN"))).replace(sys.executable, "python"),
             "kills": [{"killed": kill.updates, "resumed": kill.resumed} for kill in kills],
             "updates": total,
             "episodes": len(kept),
