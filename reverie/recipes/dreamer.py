@@ -82,8 +82,8 @@ def quick(
     """A Dreamer for minutes on a laptop: DreamerV3's model, small, with an actor that learns by
     backpropagation through it (Dreamer v1), from fewer and shorter sequences and a higher rate.
 
-    Where updates are few, the gradient through the dynamics and a nearer horizon (0.975: 40
-    decisions) learn several times faster than the published settings.
+    The gradient through the dynamics and a nearer horizon (0.975: 40 decisions) are for few updates;
+    `bench/learning.py` measures what comes of them.
     """
     return DreamerRecipe(
         run=run,
