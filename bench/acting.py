@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import torch
+from walker import ACTION, DT, OBS
 
-from reverie.core.spec import Space
-from reverie.recipes.dreamer import WALKER, DreamerRecipe
+from reverie.recipes.dreamer import DreamerRecipe
 from reverie.viz.provenance import provenance
 
 
@@ -26,10 +26,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    learner = DreamerRecipe().build(WALKER, Space((6,), low=-1.0, high=1.0), 0.025)
+    learner = DreamerRecipe().build(OBS, ACTION, DT)
     agent = learner.agent
     generator = torch.Generator().manual_seed(0)
-    obs = {name: torch.randn(1, *space.shape) for name, space in WALKER.items()}
+    obs = {name: torch.randn(1, *space.shape) for name, space in OBS.items()}
     no = torch.zeros(1, dtype=torch.bool)
     result: dict[str, object] = {"threads": options.threads, **provenance()}
     for name, source in (("sampled", generator), ("mode", None)):

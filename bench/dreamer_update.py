@@ -86,10 +86,10 @@ def ours(size: Any, compile: bool, threads: int) -> Built:
     """Our learner through its recipe: one update, and how many parameters it moves."""
     sys.path.insert(0, str(ROOT))
     try:
-        from reverie.recipes.dreamer import benchmark_update
+        from walker import benchmark_update
     except ImportError as error:
         raise RuntimeError(
-            f"{sys.executable} cannot import reverie.recipes.dreamer.benchmark_update ({error}); "
+            f"{sys.executable} cannot import what bench/walker.py needs ({error}); "
             'install the project into this interpreter: pip install -e ".[dev]"'
         ) from error
     update, parameters = benchmark_update(size=size, compile=compile, threads=threads)

@@ -14,10 +14,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from walker import ACTION, DT, OBS
 
-from reverie.core.spec import Space
 from reverie.models.dreamer import Dreamer, sized
-from reverie.recipes.dreamer import WALKER
 
 
 def loop(model: Dreamer, action: Tensor, embedding: Tensor, first: Tensor, noise: Tensor) -> Tensor:
@@ -56,7 +55,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = Dreamer(WALKER, Space((6,), low=-1.0, high=1.0), 0.025, sized("1m"))
+    model = Dreamer(OBS, ACTION, DT, sized("1m"))
     batch, length = 16, 64
     arguments = (
         torch.rand(batch, length, 6) * 2 - 1,

@@ -113,10 +113,11 @@ def _parse(kind: type[T], command: str, arguments: list[str]) -> T:
 
 
 def _train(arguments: list[str]) -> int:
-    from reverie.recipes.run import RECIPES, recipe_class, train
+    from reverie.models import FAMILIES
+    from reverie.recipes.run import recipe_class, train
 
     if not arguments or arguments[0].startswith("-"):
-        return _wrong(f"train needs a model family: {', '.join(RECIPES)}.")
+        return _wrong(f"train needs a model family: {', '.join(FAMILIES)}.")
     kind = recipe_class(arguments[0])
     options = [_short_env(word) for word in arguments[1:]]
     recipe = _parse(kind, f"train {arguments[0]}", options)
@@ -206,10 +207,11 @@ def _envs(arguments: list[str]) -> int:
 
 def _models(arguments: list[str]) -> int:
     _parse(_Nothing, "models", arguments)
-    from reverie.recipes.run import RECIPES, recipe_class
+    from reverie.models import FAMILIES
+    from reverie.recipes.run import recipe_class
 
     table = _table("family", "recipe")
-    for family in RECIPES:
+    for family in FAMILIES:
         about = (recipe_class(family).__doc__ or "").strip().splitlines()[0]
         table.add_row(family, about)
     _console().print(table)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from reverie.core.model import Batch
 from reverie.core.spec import Space
 from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
 from reverie.imagine import ActorCriticConfig, ImaginationLearner, ReturnConfig
-from reverie.learn.device import DeviceConfig, settle
-from reverie.learn.fit import Fitter
 from reverie.learn.optim import OptimiserConfig
 from reverie.learn.run import RunConfig
 from reverie.models.dreamer import CellConfig, Dreamer, DreamerConfig, LatentConfig, sized
@@ -82,7 +79,7 @@ def quick(
     """A Dreamer for minutes on a laptop: DreamerV3's model, small, with an actor that learns by
     backpropagation through it (Dreamer v1), from fewer and shorter sequences and a higher rate.
 
-    The gradient through the dynamics and a nearer horizon (0.975: 40 decisions) are for few updates;
+    The gradient through the dynamics and a nearer horizon (0.975: 40 decisions) suit few updates;
     `bench/learning.py` measures what comes of them.
     """
     return DreamerRecipe(
@@ -108,42 +105,5 @@ def quick(
     )
 
 
-def walker_batch(batch: int = 16, length: int = 64, seed: int = 0) -> Batch:
-    """Random rows of the size of DM Control's walker, for measurements."""
-    generator = torch.Generator().manual_seed(seed)
-    no = torch.zeros(batch, length, dtype=torch.bool)
-    obs = {
-        name: torch.randn(batch, length, *space.shape, generator=generator)
-        for name, space in WALKER.items()
-    }
-    action = torch.rand(batch, length, 6, generator=generator) * 2 - 1
-    reward = torch.rand(batch, length, generator=generator)
-    return Batch(obs, action, reward, no, no, no)
-
-
-WALKER = {
-    "orientations": Space((14,)),
-    "height": Space((1,), unit="m"),
-    "velocity": Space((9,)),
-}
-"""What walker senses without a camera."""
-
-
-def benchmark_update(
-    size: Size = "1m", compile: bool = False, threads: int = 0
-) -> tuple[Callable[[], None], int]:
-    """One whole update on walker rows (B16 x T64, H15 from all 1024 states), and how many
-    parameters it moves."""
-    device = settle(DeviceConfig(device="cpu", threads=threads, compile=compile))
-    recipe = DreamerRecipe(size=size)
-    learner = recipe.build(WALKER, Space((6,), low=-1.0, high=1.0), 0.025)
-    if device.compile:
-        learner.compile_parts(device.compiled)
-    fitter = Fitter(learner, OptimiserConfig(), device)
-    noise = device.generator(0)
-    batch = walker_batch()
-
-    def update() -> None:
-        fitter.fit(batch, (), noise)
-
-    return update, sum(p.numel() for p in learner.parameters() if p.requires_grad)
+RECIPE = DreamerRecipe
+"""What `reverie train dreamer` is given."""

@@ -22,11 +22,7 @@ from reverie.learn.directory import RunDirectory
 from reverie.learn.learner import latent_spaces
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
-
-RECIPES: dict[str, tuple[str, str]] = {
-    "dreamer": ("reverie.recipes.dreamer", "DreamerRecipe"),
-}
-"""Family -> module and class of its recipe. A new family adds one line here."""
+from reverie.models import FAMILIES
 
 MAY_CHANGE = (
     "run",
@@ -90,15 +86,14 @@ class Recipe(Protocol):
 
 
 def recipe_class(family: str) -> type[Any]:
-    """The recipe of a family.
+    """The recipe of a family: `RECIPE` in the module of recipes that has its name.
 
     Raises:
         ValueError: no family has that name.
     """
-    if family not in RECIPES:
-        raise ValueError(f"No model family is called {family!r}; there are: {', '.join(RECIPES)}.")
-    module, name = RECIPES[family]
-    kind: type[Any] = getattr(importlib.import_module(module), name)
+    if family not in FAMILIES:
+        raise ValueError(f"No model family is called {family!r}; there are: {', '.join(FAMILIES)}.")
+    kind: type[Any] = importlib.import_module(f"reverie.recipes.{family}").RECIPE
     return kind
 
 

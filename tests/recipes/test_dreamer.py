@@ -9,7 +9,7 @@ import torch
 
 from reverie.core.spec import Space
 from reverie.learn.run import RunConfig
-from reverie.recipes.dreamer import DreamerRecipe, benchmark_update
+from reverie.recipes.dreamer import DreamerRecipe
 
 OBS = {"position": Space((3,))}
 ACTION = Space((1,), low=-1.0, high=1.0)
@@ -39,9 +39,3 @@ def test_learning_from_recorded_episodes_needs_an_end() -> None:
 def test_impossible_numbers_of_environments_are_refused() -> None:
     with pytest.raises(ValueError, match="envs is 0"):
         DreamerRecipe(envs=0)
-
-
-def test_the_measured_update_moves_the_published_number_of_parameters() -> None:
-    update, parameters = benchmark_update("1m")
-    assert parameters == pytest.approx(640_867)
-    update()
