@@ -23,27 +23,37 @@ from reverie.recipes.run import load, train
 from reverie.recipes.study import evaluate
 from reverie.viz.provenance import provenance
 
-PUBLISHED = {"cartpole_swingup": 293.0, "reacher_easy": 492.0, "walker_walk": 213.0}
+PUBLISHED = {
+    "cartpole_balance": 449.0,
+    "cartpole_swingup": 293.0,
+    "cheetah_run": 196.0,
+    "reacher_easy": 492.0,
+    "walker_stand": 313.0,
+    "walker_walk": 213.0,
+}
 """DreamerV3's training return at 50,000 frames, action repeat 2, train ratio 512 (its score file:
 mean of the last 20,000 frames over 5 seeds)."""
 
 
-def recipe(task: str, seed: int, frames: int, ratio: float, threads: int) -> DreamerRecipe:
+def recipe(options: argparse.Namespace, seed: int) -> DreamerRecipe:
     """The quick Dreamer with action repeat 2."""
-    run = Path("runs/learning") / f"{task}-{seed}"
-    made = quick(run, EnvConfig(f"dmc:{task}", repeat=2), frames, ratio, discount=0.985)
+    task, frames, gradient = options.task, options.frames, options.gradient
+    run = Path("runs/learning") / f"{task}-{gradient}-{options.ratio:g}-{seed}"
+    env = EnvConfig(f"dmc:{task}", repeat=2)
+    made = quick(run, env, frames, options.ratio, discount=0.985)
     training = replace(
         made.training,
         seed=seed,
         evaluate=EvaluateConfig(every=10_000, episodes=5),
-        device=DeviceConfig(device="cpu", threads=threads),
+        device=DeviceConfig(device="cpu", threads=options.threads),
     )
-    return replace(made, training=training)
+    behaviour = replace(made.behaviour, gradient=gradient)
+    return replace(made, training=training, behaviour=behaviour)
 
 
-def measure(task: str, seed: int, frames: int, ratio: float, threads: int) -> dict[str, Any] | None:
+def measure(options: argparse.Namespace, seed: int) -> dict[str, Any] | None:
     """Train one seed to the end, and judge it; None where a signal stopped it."""
-    made = recipe(task, seed, frames, ratio, threads)
+    made, frames = recipe(options, seed), options.frames
     if not train(made).finished:
         return None
     judged = evaluate(load(made.run), episodes=10)
@@ -68,10 +78,11 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=50_000)
     parser.add_argument("--ratio", type=float, default=64.0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gradient", choices=["dynamics", "reinforce"], default="dynamics")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     for seed in options.seeds:
-        result = measure(options.task, seed, options.frames, options.ratio, options.threads)
+        result = measure(options, seed)
         if result is None:
             return
         kept = {"task": options.task, "published": PUBLISHED[options.task], "seeds": {}}

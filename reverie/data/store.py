@@ -242,7 +242,12 @@ class EpisodeStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except StorageError as problem:
+            if error is None:
+                raise
+            error.add_note(f"Closing the store failed, too: {problem}")
 
     # -- where each stream stands ----------------------------------------------------------------
 

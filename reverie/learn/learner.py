@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor, nn
 
+from reverie.core import tree
 from reverie.core.model import Agent, Batch
 from reverie.core.spec import Space
 
@@ -82,3 +83,14 @@ def latent_spaces(learner: Learner) -> dict[str, Space]:
         name: Space(tuple(value.shape[1:]), "float32" if value.is_floating_point() else "int64")
         for name, value in (latent.items() if latent else ())
     }
+
+
+def latents_before(learner: Learner, stored: Any, known: Tensor) -> Any:
+    """The latents that sequences start from: `stored` `[B, ...]` by name where `known` `[B]`, and
+    elsewhere those of an agent that has sensed nothing."""
+    if not tree.leaves(stored) or bool(known.all()):
+        return stored
+    with torch.no_grad():
+        blank = learner.latent(learner.agent.begin(len(known)))
+    blank = tree.map(lambda new, old: new.to(old.device, old.dtype), dict(blank), stored)
+    return tree.where(known, stored, blank)

@@ -24,7 +24,7 @@ from reverie.learn.device import Device
 from reverie.learn.directory import RunDirectory
 from reverie.learn.fit import DivergenceError, Fitter
 from reverie.learn.interrupt import Interrupt
-from reverie.learn.learner import Learner
+from reverie.learn.learner import Learner, latents_before
 from reverie.learn.log import Log, Means, TensorBoard
 from reverie.learn.progress import Progress
 from reverie.learn.run import Result, RunConfig
@@ -134,7 +134,8 @@ class Loop:
 
     def _learn(self) -> None:
         sample = self.replay.sample()
-        fit = self.fitter.fit(sample.batch, sample.state, self.noise)
+        before = latents_before(self.learner, sample.state, sample.known)
+        fit = self.fitter.fit(sample.batch, before, self.noise)
         if tree.leaves(fit.latents):
             self.replay.write_back(sample.ids, fit.latents)
         self.ratio.paid()

@@ -199,6 +199,15 @@ def test_a_full_disk_is_said_and_the_episode_is_kept(tmp_path, monkeypatch):
         same(reader.read(reader.episodes()[number].name), episode(SENSORS, 0, number, length))
 
 
+def test_a_full_disk_does_not_hide_why_the_writer_stopped(tmp_path, monkeypatch):
+    with pytest.raises(KeyError, match="robot") as caught, stored(tmp_path, SENSORS) as store:
+        fill_disk(monkeypatch)
+        with pytest.raises(StorageError):
+            record(store, 0, 0, 20)
+        raise KeyError("robot")
+    assert "No space left" in caught.value.__notes__[0]
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -5,7 +5,7 @@ from torch import nn
 
 from reverie.core.spec import Space
 from reverie.envs import make
-from reverie.learn.learner import Learner, Update, latent_spaces
+from reverie.learn.learner import Learner, Update, latent_spaces, latents_before
 from tests.learn.tiny import WIDTH, learner_for
 
 
@@ -29,3 +29,13 @@ def test_an_update_needs_only_losses_and_scales():
     update = Update({"error": torch.zeros(2)}, {"error": 1.0})
     assert update.latents == ()
     assert dict(update.metrics) == {}
+
+
+def test_where_no_latent_is_stored_a_sequence_starts_from_an_agent_that_sensed_nothing():
+    agent = SimpleNamespace(begin=lambda batch: torch.full((batch, 2), 7.0))
+    learner = SimpleNamespace(agent=agent, latent=lambda memory: {"h": memory})
+    stored, known = {"h": torch.zeros(3, 2)}, torch.tensor([True, False, True])
+    before = latents_before(learner, stored, known)
+    assert before["h"].tolist() == [[0, 0], [7, 7], [0, 0]]
+    assert latents_before(learner, stored, torch.ones(3, dtype=torch.bool)) is stored
+    assert latents_before(learner, (), known) == ()
