@@ -87,13 +87,15 @@ def imagine(
         transition = model.step(state, action, tree.select(noise, k))
         state = transition.state
         transitions.append(transition if keep == "all" else transition._replace(state=()))
-        actions.append(action)
+        if not isinstance(act, Tensor):
+            actions.append(action)
     heads = [
         None if column[0] is None else torch.stack(column)
         for column in zip(*(t[1:] for t in transitions), strict=True)
     ]
     states = tree.stack([t.state for t in transitions] if keep == "all" else [state])
-    return Rollout(states, torch.stack(actions), Transition(states, *heads))
+    taken = act if isinstance(act, Tensor) else torch.stack(actions)
+    return Rollout(states, taken, Transition(states, *heads))
 
 
 def rank(
