@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from reverie.core import tree
 from reverie.core.model import Batch
 from reverie.learn.device import Device
-from reverie.learn.learner import Learner, Update
-from reverie.learn.optim import LaProp, OptimiserConfig
+from reverie.learn.learner import Grouped, Learner, Update
+from reverie.learn.optim import Optimiser, OptimiserConfig
 
 
 class DivergenceError(RuntimeError):
@@ -54,11 +54,16 @@ class Fitter:
     ) -> None:
         self.learner = learner
         self.device = device
-        self.updates = 0
         self._named = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         if not self._named:
             raise ValueError("The learner has no parameter that requires a gradient.")
-        self.optimiser = LaProp(self._named.values(), optimiser)
+        groups = learner.groups if isinstance(learner, Grouped) else None
+        self.optimiser = Optimiser(self._named, optimiser, groups)
+
+    @property
+    def updates(self) -> int:
+        """How many were made."""
+        return self.optimiser.updates
 
     def fit(self, batch: Batch, state: Any, generator: Generator) -> Fit:
         """One update on a batch `[B, T, ...]` from the latents `[B, ...]` of the row before it.
@@ -70,12 +75,11 @@ class Fitter:
         with self.device.autocast():
             update = self.learner.update(batch, state, generator)
         means, scales = _reduce(update)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss = torch.dot(means, scales)
         loss.backward()
         metrics = self._checked(update, means, loss)
         self.optimiser.step()
-        self.updates += 1
         self.learner.after_update()
         return Fit(metrics, tree.detach(update.latents))
 
@@ -111,23 +115,11 @@ class Fitter:
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's moments by parameter name, and the number of updates."""
-        moments: dict[str, dict[str, Tensor]] = {"nu": {}, "mu": {}}
-        for name, p in self._named.items():
-            for kind, value in self.optimiser.state[p].items() if p in self.optimiser.state else ():
-                moments[kind][name] = value
-        return {"updates": self.updates, **moments}
+        return self.optimiser.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue bitwise; the moments are copied. The learning rate stays the configured one."""
-        self.updates = int(state["updates"])
-        for group in self.optimiser.param_groups:
-            group["updates"] = self.updates
-        self.optimiser.state.clear()
-        for name, p in self._named.items():
-            if name in state["nu"]:
-                self.optimiser.state[p] = {
-                    kind: torch.empty_like(p).copy_(state[kind][name]) for kind in ("nu", "mu")
-                }
+        """Continue bitwise; the moments are copied. Learning rates stay the configured ones."""
+        self.optimiser.load_state_dict(state)
 
 
 def _reduce(update: Update) -> tuple[Tensor, Tensor]:

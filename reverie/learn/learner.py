@@ -11,6 +11,7 @@ from torch import Generator, Tensor, nn
 from reverie.core import tree
 from reverie.core.model import Agent, Batch
 from reverie.core.spec import Space
+from reverie.learn.optim import Group
 
 
 class Update(NamedTuple):
@@ -32,6 +33,16 @@ class Compilable(Protocol):
 
     def compile_parts(self, compiled: Callable[[Any], Any]) -> None:
         """Replace those parts, functions of fixed shapes, by `compiled(part)`."""
+        ...
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A learner whose weights do not all move alike."""
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """Settings by prefix of the weights' names."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""LaProp with adaptive gradient clipping: the optimiser of DreamerV3.
+"""Optimisers: LaProp with adaptive gradient clipping, that of DreamerV3, and Adam.
 
 For a parameter tensor p with gradient g, at update t = 1, 2, ... (Frobenius norms):
 
@@ -7,24 +7,42 @@ For a parameter tensor p with gradient g, at update t = 1, 2, ... (Frobenius nor
     m  <- beta1 m + (1 - beta1) g / (sqrt(v_hat) + eps)
     p  <- p - lr_t (m / (1 - beta1^t) + decay p)      lr_t = lr min(1, (t - 1) / warmup)
 
+Adam, where it is asked for, is torch's, with the same warm-up. A learner may divide its weights
+into groups with settings of their own; the norm of their gradients is bounded first.
+
 Sources: LaProp, Ziyin et al. 2020 (the momentum is taken of the scaled gradient, not before the
 scaling as in Adam); clipping, Brock et al. 2021; constants, Hafner et al. 2023.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 
+class Group(NamedTuple):
+    """Settings of the weights whose names begin with a prefix."""
+
+    lr: float
+    """Learning rate after the warm-up."""
+    eps: float
+    """See `OptimiserConfig`."""
+    clip: float
+    """Largest norm of the gradient, together over all groups of the same `clipped`; 0: none."""
+    clipped: str
+    """With which groups the norm is taken."""
+
+
 @dataclass(frozen=True)
 class OptimiserConfig:
-    """One optimiser for all weights."""
+    """How weights move; a learner's own groups come before lr, eps and clip."""
 
+    kind: Literal["laprop", "adam"] = "laprop"
+    """The equations of LaProp, or those of Adam, which knows no agc and no decay."""
     lr: float = 4e-5
     """Learning rate after the warm-up."""
     warmup: int = 1000
@@ -41,6 +59,8 @@ class OptimiserConfig:
     """Added to the root mean square before dividing."""
     decay: float = 0.0
     """Weight decay of matrices and kernels, relative to the learning rate."""
+    clip: float = 0.0
+    """Largest norm of the gradient of all weights together; 0 turns it off."""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -52,12 +72,89 @@ class OptimiserConfig:
             ("eps", 0.0, 1.0),
             ("decay", 0.0, float("inf")),
             ("warmup", 0, float("inf")),
+            ("clip", 0.0, float("inf")),
         ):
             value = getattr(self, name)
             if not low <= value < high:
                 raise ValueError(
                     f"OptimiserConfig {name} is {value}; give at least {low} and less than {high}."
                 )
+        if self.kind not in ("laprop", "adam"):
+            raise ValueError(f"OptimiserConfig kind is {self.kind!r}; choose laprop or adam.")
+        if self.kind == "adam" and self.decay:
+            raise ValueError("OptimiserConfig decay is for laprop alone; leave it at 0 with adam.")
+
+
+class Optimiser:
+    """Moves named weights by their gradients: groups, norms, warm-up and the equations."""
+
+    def __init__(
+        self,
+        named: Mapping[str, nn.Parameter],
+        config: OptimiserConfig,
+        groups: Mapping[str, Group] | None = None,
+    ) -> None:
+        """`groups` by prefix; a name belongs to the longest that fits, and "" fits all."""
+        self._named, self._config = dict(named), config
+        self.updates = 0
+        self._norms: dict[str, tuple[float, list[nn.Parameter]]] = {}
+        rest = Group(config.lr, config.eps, config.clip, "")
+        parts: dict[str, list[nn.Parameter]] = {}
+        groups = {"": rest, **(groups or {})}
+        for name, p in named.items():
+            prefix = max((g for g in groups if name.startswith(g)), key=len)
+            parts.setdefault(prefix, []).append(p)
+            group = groups[prefix]
+            if group.clip:
+                self._norms.setdefault(group.clipped, (group.clip, []))[1].append(p)
+        settings = [
+            {"params": params, "lr": groups[prefix].lr, "eps": groups[prefix].eps}
+            for prefix, params in parts.items()
+        ]
+        self._rates = [float(s["lr"]) for s in settings]  # type: ignore[arg-type]
+        self._core: torch.optim.Optimizer
+        if config.kind == "adam":
+            betas = (config.beta1, config.beta2)
+            self._core = torch.optim.Adam(settings, betas=betas, fused=True)
+        else:
+            self._core = LaProp(settings, config)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._core.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One update."""
+        for limit, params in self._norms.values():
+            nn.utils.clip_grad_norm_(params, limit)
+        self.updates += 1
+        if self._config.kind == "adam" and self._config.warmup:
+            share = min(1.0, (self.updates - 1) / self._config.warmup)
+            for group, lr in zip(self._core.param_groups, self._rates, strict=True):
+                group["lr"] = lr * share
+        self._core.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates, and the moments by their kind and the parameter's name."""
+        moments: dict[str, Any] = {}
+        for name, p in self._named.items():
+            for kind, value in self._core.state[p].items() if p in self._core.state else ():
+                moments.setdefault(kind, {})[name] = value
+        return {"updates": self.updates, **moments}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue bitwise; the moments are copied. Learning rates stay the configured ones."""
+        self.updates = int(state["updates"])
+        for group in self._core.param_groups:
+            group["updates"] = self.updates
+        self._core.state.clear()
+        for kind, values in state.items():
+            if kind == "updates":
+                continue
+            for name, value in values.items():
+                p = self._named[name]
+                like = p if value.shape == p.shape else value
+                self._core.state[p][kind] = torch.empty_like(like, device=p.device).copy_(value)
 
 
 class LaProp(torch.optim.Optimizer):
@@ -66,7 +163,9 @@ class LaProp(torch.optim.Optimizer):
     `state[p]` holds "nu" and "mu"; the number of updates is `group["updates"]`.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], config: OptimiserConfig) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter] | Iterable[dict[str, Any]], config: OptimiserConfig
+    ) -> None:
         super().__init__(params, {**asdict(config), "updates": 0})
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from reverie.learn.optim import LaProp, OptimiserConfig
+from reverie.learn.optim import Group, LaProp, Optimiser, OptimiserConfig
 
 
 def reference(start, gradients, c):
@@ -127,3 +127,79 @@ def test_is_fast():
         optimiser.step()
         times.append(time.perf_counter() - start)
     assert sorted(times)[25] < 5e-3
+
+
+def weights():
+    generator = torch.Generator().manual_seed(0)
+    names = ("encoder.a", "encoder.b", "policy.a", "other")
+    return {n: torch.nn.Parameter(torch.randn(3, generator=generator)) for n in names}
+
+
+def push(optimiser, named, times=4, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(times):
+        optimiser.zero_grad()
+        for p in named.values():
+            p.grad = 10 * torch.randn(3, generator=generator)
+        optimiser.step()
+
+
+def test_adam_is_that_of_torch_with_a_warm_up():
+    ours, theirs = weights(), weights()
+    push(Optimiser(ours, OptimiserConfig(kind="adam", lr=1e-2, warmup=2, eps=1e-8)), ours)
+    reference = torch.optim.Adam(theirs.values(), lr=0.0, eps=1e-8)
+    generator = torch.Generator().manual_seed(1)
+    for share in (0.0, 0.5, 1.0, 1.0):
+        for p in theirs.values():
+            p.grad = 10 * torch.randn(3, generator=generator)
+        reference.param_groups[0]["lr"] = 1e-2 * share
+        reference.step()
+    for name in ours:
+        assert torch.allclose(ours[name], theirs[name], atol=1e-7)
+
+
+def test_groups_have_their_own_rates_and_share_norms_as_they_say():
+    groups = {
+        "encoder.": Group(0.1, 1e-8, 2.0, "model"),
+        "policy.": Group(0.2, 1e-8, 1.0, "policy"),
+        "": Group(0.5, 1e-8, 2.0, "model"),
+    }
+    named = weights()
+    optimiser = Optimiser(named, OptimiserConfig(kind="adam", warmup=0, lr=9.0), groups)
+    before = {n: p.detach().clone() for n, p in named.items()}
+    push(optimiser, named, 1)
+    for name, rate in (("encoder.a", 0.1), ("encoder.b", 0.1), ("policy.a", 0.2), ("other", 0.5)):
+        assert torch.allclose((named[name] - before[name]).abs(), torch.full((3,), rate), rtol=1e-3)
+    model = torch.cat([named[n].grad for n in ("encoder.a", "encoder.b", "other")])
+    assert model.norm().item() == pytest.approx(2.0, rel=1e-4)
+    assert named["policy.a"].grad.norm().item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["adam", "laprop"])
+def test_one_norm_bounds_the_gradient_of_all(kind):
+    named = weights()
+    push(Optimiser(named, OptimiserConfig(kind=kind, clip=3.0)), named, 1)
+    assert torch.cat([p.grad for p in named.values()]).norm().item() == pytest.approx(3, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["adam", "laprop"])
+def test_a_loaded_state_goes_on_bitwise(kind):
+    config = OptimiserConfig(kind=kind, lr=1e-2, warmup=6)
+    whole, parts = weights(), weights()
+    first = Optimiser(whole, config)
+    push(first, whole, 4, seed=1)
+    push(first, whole, 4, seed=2)
+    second = Optimiser(parts, config)
+    push(second, parts, 4, seed=1)
+    third = Optimiser(parts, config)
+    third.load_state_dict(second.state_dict())
+    assert third.updates == 4
+    push(third, parts, 4, seed=2)
+    assert all(torch.equal(whole[n], parts[n]) for n in whole)
+
+
+def test_kinds_that_do_not_exist_or_know_no_decay_are_refused():
+    with pytest.raises(ValueError, match="choose laprop or adam"):
+        OptimiserConfig(kind="sgd")
+    with pytest.raises(ValueError, match="decay is for laprop alone"):
+        OptimiserConfig(kind="adam", decay=0.1)
