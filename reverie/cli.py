@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -18,6 +18,7 @@ USAGE = """usage: reverie COMMAND [options]
 
   train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
   eval RUN       the return of its policy, beside random actions
+  plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
   report RUN     one self-contained HTML page about the run
   demo           learn, judge and report a robot task in some minutes
@@ -55,6 +56,42 @@ class ImagineOptions:
     """New episodes to measure on."""
     film: Path | None = None
     """Where to write the film (.webp, .gif or .mp4); by default imagine.webp in the run."""
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """Act by planning in a trained model, or in an environment's exact simulator."""
+
+    target: tyro.conf.Positional[str]
+    """Directory of a run, or the name of a MuJoCo environment such as dmc:walker_walk."""
+    planner: Literal["cem", "icem", "mppi", "gradient", "hybrid"] = "icem"
+    """How plans are searched."""
+    horizon: int = 0
+    """Steps of a plan; 0: 6 with a learnt value at its end, else 12."""
+    samples: int = 0
+    """Candidates of an iteration (of gradient: starts); 0: the planner's own."""
+    iterations: int = 0
+    """Rounds of a search; 0: the planner's own."""
+    block: int = 1
+    """Decisions for which each action of a plan is held."""
+    proposals: int = 24
+    """Plans of the learnt policy among the candidates."""
+    terminal: bool = True
+    """Whether the learnt value judges the end of a plan."""
+    budget: float = 0.0
+    """Time for a decision [ms]; 0: as long as it takes."""
+    episodes: int = 5
+    """Episodes to play."""
+    decisions: int = 0
+    """Of an episode, at most; 0: as many as it has."""
+    repeat: int = 2
+    """Frames per decision in an environment's simulator."""
+    film: int = 150
+    """Decisions that are filmed; 0 for no film."""
+    out: Path | None = None
+    """Where results are written; by default results in the run, or runs/plan."""
+    seed: int = 1_000_003
+    """Of the episodes."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +150,10 @@ def _parse(kind: type[T], command: str, arguments: list[str]) -> T:
 
 
 def _train(arguments: list[str]) -> int:
-    from reverie.models import FAMILIES
-    from reverie.recipes.run import recipe_class, train
+    from reverie.recipes.run import recipe_class, train, trained
 
     if not arguments or arguments[0].startswith("-"):
-        return _wrong(f"train needs a model family: {', '.join(FAMILIES)}.")
+        return _wrong(f"train needs a model family: {', '.join(trained())}.")
     kind = recipe_class(arguments[0])
     options = [_short_env(word) for word in arguments[1:]]
     recipe = _parse(kind, f"train {arguments[0]}", options)
@@ -176,6 +212,41 @@ def _errors(result: Any) -> Table:
     return table
 
 
+def _plan(arguments: list[str]) -> int:
+    options = _parse(PlanOptions, "plan", arguments)
+    from reverie.recipes.planning import Search, plan, subject
+
+    names = ("planner", "horizon", "samples", "iterations", "block", "proposals", "terminal")
+    search = Search(**{n: getattr(options, n) for n in (*names, "budget")})
+    what = subject(options.target, options.repeat)
+    out = options.out or (Path(options.target) / "results" if what.loaded else Path("runs/plan"))
+    result = plan(
+        what,
+        search,
+        out,
+        episodes=options.episodes,
+        decisions=options.decisions,
+        film=options.film,
+        seed=options.seed,
+    )
+    table = _table("acting", "mean return", "95 % interval", "episodes")
+    rows = {f"planning, {options.planner}": result.planner, "random": result.random}
+    if result.actor:
+        rows["the run's own agent"] = result.actor
+    for name, returns in rows.items():
+        interval = f"{returns.low:.1f} to {returns.high:.1f}"
+        table.add_row(name, f"{returns.mean:.1f}", interval, str(returns.n))
+    console, timing = _console(), result.timing
+    console.print(table)
+    console.print(
+        f"A decision: median {timing.p50:.1f} ms, 95 % within {timing.p95:.1f}, 99 % within "
+        f"{timing.p99:.1f}; {timing.iterations:.1f} iterations, {timing.fallbacks} fallbacks.",
+        highlight=False,
+    )
+    print(result.page)
+    return 0
+
+
 def _report(arguments: list[str]) -> int:
     options = _parse(ReportOptions, "report", arguments)
     from reverie.recipes.run import load
@@ -207,13 +278,13 @@ def _envs(arguments: list[str]) -> int:
 
 def _models(arguments: list[str]) -> int:
     _parse(_Nothing, "models", arguments)
-    from reverie.models import FAMILIES
-    from reverie.recipes.run import recipe_class
+    from reverie.models import FAMILIES, family
+    from reverie.recipes.run import trained
 
-    table = _table("family", "recipe")
-    for family in FAMILIES:
-        about = (recipe_class(family).__doc__ or "").strip().splitlines()[0]
-        table.add_row(family, about)
+    table = _table("family", "model", "trained by")
+    for name in FAMILIES:
+        about = (family(name).__doc__ or "").strip().splitlines()[0].partition(": ")[2]
+        table.add_row(name, about, f"reverie train {name}" if name in trained() else "nothing")
     _console().print(table)
     return 0
 
@@ -227,6 +298,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
     "imagine": _imagine,
+    "plan": _plan,
     "report": _report,
     "demo": _demo,
     "envs": _envs,

@@ -97,6 +97,7 @@ def test_envs_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "toy:pendulum" in said
     assert "dreamer" in said
+    assert "oracle" in said
 
 
 @pytest.mark.parametrize(
@@ -105,6 +106,7 @@ def test_envs_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["tran"], 2, "no command 'tran'"),
         (["train"], 2, "needs a model family"),
         (["train", "dremer"], 1, "No model family is called 'dremer'"),
+        (["train", "oracle"], 1, "family 'oracle' is not trained"),
         (["train", "dreamer", "--env", "toy:pendulm"], 1, "did you mean toy:pendulum"),
         (["eval", "nowhere"], 1, "holds no checkpoint"),
         (["report", "nowhere"], 1, "holds no checkpoint"),

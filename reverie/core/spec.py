@@ -13,7 +13,8 @@ Input = Literal["params", "state", "action"]
 Output = Literal["obs", "reward", "continues", "cost", "uncertainty"]
 Bound = float | tuple[float, ...]
 
-_DTYPES = ("float32", "uint8", "int64", "bool")
+_DTYPES = ("float32", "float64", "uint8", "int64", "bool")
+_FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ class Space:
             for bound in (self.low, self.high)
         )
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-        if self.dtype != "float32":
+        if self.dtype not in _FLOATS:
             top = {"uint8": 255.0, "bool": 1.0}.get(self.dtype, 9.0)
             low, high = torch.where(low.isinf(), 0, low), torch.where(high.isinf(), top, high)
             return (low + uniform * (high - low + 1)).floor().to(self.torch_dtype)
         normal = torch.randn(shape, generator=generator, dtype=torch.float64)
         free = normal.maximum(low).minimum(high)
-        return torch.where((high - low).isfinite(), low + uniform * (high - low), free).float()
+        bounded = torch.where((high - low).isfinite(), low + uniform * (high - low), free)
+        return bounded.to(self.torch_dtype)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which `from_json` makes the same space (infinite bounds as null)."""

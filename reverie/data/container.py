@@ -23,6 +23,7 @@ Array = npt.NDArray[Any]
 Bytes = bytes | bytearray | memoryview
 
 CODES = {
+    "float64": "F64",
     "float32": "F32",
     "float16": "F16",
     "int64": "I64",

@@ -146,6 +146,7 @@ def _adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
         with_state=config.with_state,
         size=config.size,
         max_decisions=config.max_decisions,
+        physics=config.physics,
     )
 
 

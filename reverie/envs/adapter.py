@@ -19,6 +19,7 @@ from reverie.envs.env import (
     check_spaces,
     moment,
 )
+from reverie.envs.physics import Physics, physics_of
 
 _SEEDS = 2**32
 
@@ -64,7 +65,8 @@ class Adapter:
 
     Actions in [-1, 1] are clipped and scaled to the simulator's bounds, entry by entry; an entry
     with an infinite bound keeps its own scale. With `pixels` the observation "image" is a picture,
-    uint8 `[3, h, w]`, drawn once per decision.
+    uint8 `[3, h, w]`, drawn once per decision; with `physics` the observation "physics" is the
+    whole state of a MuJoCo simulator, float64.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class Adapter:
         with_state: bool = False,
         size: tuple[int, int] = (64, 64),
         max_decisions: int = 0,
+        physics: bool = False,
     ) -> None:
         self._simulator = simulator
+        self._physics = physics_of(simulator) if physics else None
         self._max_decisions = max_decisions
         self._picture_size = size if pixels else None
         self._decision = 0
@@ -93,6 +97,13 @@ class Adapter:
         self.obs: Mapping[str, Space] = dict(self._state)
         if pixels:
             self.obs = {"image": Space((3, *size), "uint8", 0, 255), **self._state}
+        if self._physics:
+            if "physics" in self.obs:
+                raise ValueError(
+                    f"{simulator.name} observes a 'physics' by itself; rename it, or leave out the "
+                    f"option physics."
+                )
+            self.obs = {**self.obs, "physics": Space((self._physics.size,), "float64")}
         self.action = self._scale.space
         self.dt = simulator.dt * repeat
         self.repeat = repeat
@@ -103,6 +114,15 @@ class Adapter:
     def simulator(self) -> Simulator:
         """What is adapted."""
         return self._simulator
+
+    @property
+    def physics(self) -> Physics | None:
+        """The simulator's whole state, to be read and written; None without the option."""
+        return self._physics
+
+    def native(self, actions: np.ndarray) -> np.ndarray:
+        """Actions `[..., A]` in the simulator's bounds, float64, as `step` takes them there."""
+        return self._scale(np.asarray(actions, np.float32))
 
     def reset(self, seed: int) -> Row:
         """Begin the episode of this seed."""
@@ -176,6 +196,8 @@ class Adapter:
         obs: dict[str, Any] = dict(self._simulator.observe()) if self._state else {}
         if self._picture_size:
             obs["image"] = np.moveaxis(self.render(*self._picture_size), -1, 0)
+        if self._physics:
+            obs["physics"] = self._physics.read()
         row = Row(obs, reward, first, last, terminated)
         return check_row(self.name, self.obs, row, self._decision)
 
@@ -205,7 +227,8 @@ class _Scale:
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
         if self._discrete:
-            return np.eye(len(action))[int(np.argmax(action))]
+            choice: np.ndarray = np.eye(action.shape[-1])[np.argmax(action, -1)]
+            return choice
         value = _between(action.astype(np.float64), self._unit)
         if self._plain:
             return value

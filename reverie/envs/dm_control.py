@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +17,7 @@ from reverie.core.spec import Space
 from reverie.envs import opengl
 from reverie.envs.camera import LOOKS, MujocoCamera
 from reverie.envs.env import Quality
+from reverie.envs.physics import Workings
 
 _LOG = logging.getLogger(__name__)
 _EXTRA = 'pip install "reverie[dmc]"'
@@ -107,6 +109,33 @@ class DmControl:
     def observe(self) -> Mapping[str, Any]:
         """What the task observes, float64."""
         return self._sensed
+
+    def workings(self) -> Workings:
+        """The MuJoCo inside. A control step is `dm_control.rl.control.Environment.step` without
+        its observation, its time limit and its error where the simulation diverges."""
+        import mujoco
+
+        physics, task = self._env.physics, self._env.task
+        model, data = physics.model.ptr, physics.data.ptr
+        substeps = self._env._n_sub_steps
+        up_to_date = partial(mujoco.mj_step1, model, data)
+        fourth_order = model.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4
+
+        def frame(action: np.ndarray) -> tuple[float, bool, bool]:
+            task.before_step(action, physics)
+            if fourth_order:
+                mujoco.mj_step(model, data, substeps)
+            else:  # Positions and velocities are up to date: only the rest of the first sub-step.
+                mujoco.mj_step2(model, data)
+                if substeps > 1:
+                    mujoco.mj_step(model, data, substeps - 1)
+            up_to_date()
+            task.after_step(physics)
+            reward, discount = float(task.get_reward(physics)), task.get_termination(physics)
+            terminated = discount is not None and discount == 0
+            return reward, terminated, discount is not None and not terminated
+
+        return Workings(model, data, up_to_date, partial(task.get_observation, physics), frame)
 
     def picture(self, height: int, width: int) -> np.ndarray:
         """From the chosen camera."""

@@ -14,6 +14,7 @@ Quality = Literal["fast", "full"]
 
 _RESERVED = ("action", "reward", "first", "last", "terminated")
 _PRESENT = ".present"
+_FLOATS = ("float32", "float64")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -32,7 +33,7 @@ class Row(NamedTuple):
     """
 
     obs: dict[str, np.ndarray]
-    """By name, float32 or uint8 as its `Space` says; images `[C, h, w]`."""
+    """By name, in the dtype that its `Space` says; images `[C, h, w]`."""
     reward: float
     """Received on arriving here, summed over the repeated frames."""
     first: bool
@@ -96,6 +97,9 @@ class EnvConfig:
     """Of MuJoCo pictures: fast (no shadows, reflections, sky or smoothing) or full."""
     max_decisions: int = 0
     """Truncate episodes after so many decisions; 0 leaves that to the environment."""
+    physics: bool = False
+    """Observe also "physics", the whole state of the MuJoCo simulator, float64: what an exact
+    simulator plans from. A model that is trained would read it as one more sensor."""
 
     def __post_init__(self) -> None:
         if self.repeat < 1:
@@ -161,7 +165,7 @@ def check_obs(
             if key not in obs:
                 at = moment(decision)
                 raise EnvError(f"{name}: observation {key!r} was declared and is missing at {at}.")
-            checked[key] = np.array(obs[key], space.dtype if space.dtype == "float32" else None)
+            checked[key] = np.array(obs[key], space.dtype if space.dtype in _FLOATS else None)
             problem = _problem(checked[key], space)
             if problem and checked[key].shape == () and space.shape == (1,):
                 checked[key] = checked[key].reshape(1)
@@ -179,7 +183,7 @@ def _problem(array: np.ndarray, space: Space) -> str:
         return f"has shape {array.shape}; {space.shape} was declared."
     if array.dtype != space.dtype:
         return f"has dtype {array.dtype}; {space.dtype} was declared."
-    if space.dtype == "float32" and not np.isfinite(array).all():
+    if space.dtype in _FLOATS and not np.isfinite(array).all():
         entry = int(np.flatnonzero(~np.isfinite(array))[0])
         return (
             f"is {array.flat[entry]} in entry {entry}; it must be finite. "

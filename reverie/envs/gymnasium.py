@@ -14,6 +14,7 @@ from reverie.envs import opengl
 from reverie.envs.adapter import Adapter
 from reverie.envs.camera import LOOKS, MujocoCamera
 from reverie.envs.env import Quality, RenderError
+from reverie.envs.physics import Workings
 
 _EXTRA = 'pip install "reverie[gym]"'
 _DEFAULT_DT = 0.05
@@ -32,6 +33,7 @@ def from_gymnasium(
     camera: str = "",
     quality: Quality = "fast",
     max_decisions: int = 0,
+    physics: bool = False,
     repeatable: bool | None = None,
 ) -> Adapter:
     """Your own Gymnasium environment, or a callable that makes one, as an `Env`.
@@ -54,6 +56,7 @@ def from_gymnasium(
         camera: Camera of a MuJoCo environment; empty for its own.
         quality: Look of a MuJoCo environment: fast or full.
         max_decisions: Truncate episodes after so many decisions; 0: only what the environment says.
+        physics: Observe also "physics", the whole state of a MuJoCo environment.
         repeatable: Whether seed and actions determine the rows bit by bit; None asks the
             environment's spec, and believes it is where there is none.
 
@@ -72,6 +75,7 @@ def from_gymnasium(
         with_state=with_state,
         size=size,
         max_decisions=max_decisions,
+        physics=physics,
     )
 
 
@@ -165,6 +169,31 @@ class GymnasiumSimulator:
     def observe(self) -> dict[str, Any]:
         """The observation, one entry for each leaf of the space."""
         return {key: sense.read(self._sensed) for key, sense in self._senses.items()}
+
+    def workings(self) -> Workings:
+        """The MuJoCo inside. Its derived quantities are those of the last but one sub-step, as a
+        frame leaves them, so nothing is computed when a state is set.
+
+        Raises:
+            ValueError: The environment does not stand on MuJoCo as Gymnasium's own do.
+        """
+        world, read = self._env.unwrapped, getattr(self._env.unwrapped, "_get_obs", None)
+        kinds = [type(getattr(world, name, None)).__name__ for name in ("model", "data")]
+        if kinds != ["MjModel", "MjData"] or read is None:
+            raise ValueError(
+                f"{self.name} shows no MuJoCo `model`, `data` and `_get_obs`, as Gymnasium's do; "
+                f"leave out physics, or choose one of those, or dmc:..."
+            )
+
+        def sense() -> dict[str, Any]:
+            sensed = read()
+            return {key: sense.read(sensed) for key, sense in self._senses.items()}
+
+        def frame(action: np.ndarray) -> tuple[float, bool, bool]:
+            reward, terminated, _ = self.advance(action)
+            return reward, terminated, False
+
+        return Workings(world.model, world.data, lambda: None, sense, frame)
 
     def picture(self, height: int, width: int) -> np.ndarray:
         """From MuJoCo directly where the environment stands on it, else resized by area."""

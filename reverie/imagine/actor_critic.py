@@ -278,3 +278,18 @@ class ActorCritic(nn.Module):
             "return_range": self.high - self.low,
             "policy_entropy": entropy.mean(),
         }
+
+
+@dataclass(frozen=True)
+class Critic:
+    """The learnt value of a state, for those who plan: it needs no noise."""
+
+    of: ActorCritic
+
+    def noise(self, batch: int, generator: Generator | None = None) -> tuple[()]:
+        """`()`."""
+        return ()
+
+    def value(self, features: Tensor, noise: tuple[()] = ()) -> Tensor:
+        """The expected sum of discounted rewards from features `[B, F]` on, `[B]`."""
+        return twohot_mean(self.of.value(features), self.of.bins)

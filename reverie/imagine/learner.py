@@ -9,8 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from reverie.core import rollout, tree
-from reverie.core.model import Batch
-from reverie.imagine.actor_critic import ActorCritic, ActorCriticConfig
+from reverie.core.model import Batch, Policy
+from reverie.imagine.actor_critic import ActorCritic, ActorCriticConfig, Critic
 from reverie.imagine.agent import Memory, PolicyAgent
 from reverie.learn.learner import Compilable, Update
 
@@ -42,6 +42,16 @@ class ImaginationLearner(nn.Module):
     def agent(self) -> PolicyAgent:
         """The policy, with the current weights."""
         return PolicyAgent(self.model, self.actor_critic.policy)
+
+    @property
+    def policy(self) -> Policy:
+        """The actor."""
+        return self.actor_critic.policy
+
+    @property
+    def critic(self) -> Critic:
+        """What the critic says of a state."""
+        return Critic(self.actor_critic)
 
     def update(self, batch: Batch, state: Any, generator: Generator) -> Update:
         """Losses of the model on `batch`, and of the actor-critic imagined from its states.

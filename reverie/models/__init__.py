@@ -7,6 +7,8 @@ from types import ModuleType
 
 FAMILIES: dict[str, str] = {
     "dreamer": "reverie.models.dreamer",
+    "oracle": "reverie.models.oracle",
+    "tdmpc2": "reverie.models.tdmpc2",
 }
 """Name of a family -> its module. A new family adds one line here."""
 

@@ -82,17 +82,24 @@ class PlanCost:
         ends = draw(lambda rows, g: tree.unflatten(critic.noise(rows * many, g), rows, many))
         return Draws(noise, tree.flatten_time(ends))
 
+    def imagine(
+        self, state: Any, plans: Tensor, noise: Draws, states: bool = False
+    ) -> rollout.Rollout:
+        """N = B K M futures of actions `[B, K, P, A]`; `states`: keep all, not the last alone."""
+        batch, candidates = plans.shape[:2]
+        return rollout.imagine(
+            self.model,
+            tree.repeat(state, candidates * self.particles),
+            self._schedule(plans),
+            tree.map(lambda x: _spread(x, batch, candidates, 1), noise.model),
+            keep="all" if states else "last",
+        )
+
     def __call__(self, state: Any, plans: Tensor, noise: Draws) -> Tensor:
         """J `[B, K]` of actions `[B, K, P, A]` from states `[B, ...]`."""
         batch, candidates = plans.shape[:2]
         many, steps = self.particles, self.horizon
-        futures = rollout.imagine(
-            self.model,
-            tree.repeat(state, candidates * many),
-            self._schedule(plans),
-            tree.map(lambda x: _spread(x, batch, candidates, 1), noise.model),
-            keep="all" if self._reads_states() else "last",
-        )
+        futures = self.imagine(state, plans, noise, self._reads_states())
         rows = torch.arange(batch, device=plans.device).repeat_interleave(candidates * many)
         cost, weight = self._stages(futures, rows)
         if self.terminal is not None:

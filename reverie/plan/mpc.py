@@ -23,6 +23,7 @@ from reverie.plan.clock import Clock, Timing
 from reverie.plan.cost import PlanCost
 from reverie.plan.objective import Objective, Reward, Terminal
 from reverie.plan.search import Box, Draw, Optimiser, Solved, Start, minimise, nothing_known, shift
+from reverie.plan.shape import shaped_noise
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,8 @@ class MPC:
             config.particles,
         )
         self.clock = Clock(config.budget)
+        self.watch: Callable[[Any, Solved], None] | None = None
+        """Told the states `[B, ...]` and the plans of each search, by those who look on."""
         self._boxes: dict[torch.device, Box] = {}
 
     # ------------------------------------------------------------------ as an agent
@@ -202,6 +205,22 @@ class MPC:
             age = torch.zeros(batch, dtype=torch.int64)
             return self._search(state, start, _draw(age, generator, self.config.seed))
 
+    def around(self, solved: Solved, count: int, generator: Generator | None = None) -> Tensor:
+        """Plans `[B, 1 + count, P, A]` from where a search ended: the chosen one, then smooth
+        draws as far from it as its spread."""
+        box = self._box(solved.units.device)
+        batch, steps, size = solved.units.shape
+        shape = (batch, count, steps, size)
+        noise = shaped_noise(shape, generator, solved.units.device, exponent=2.0)
+        drawn = solved.units.unsqueeze(1) + solved.spread.unsqueeze(1) * noise
+        plans = torch.cat([solved.units.unsqueeze(1), box.clip(drawn)], 1)
+        return box.actions(plans)
+
+    def futures(self, state: Any, plans: Tensor) -> rollout.Rollout:
+        """What the model imagines of plans `[B, K, P, A]` from states `[B, ...]`, all states kept:
+        every leaf `[H, B * K, ...]`."""
+        return self.cost.imagine(state, plans, self.cost.noise(_draw_one(len(plans))), True)
+
     def timing(self) -> Timing:
         """Iterations, latency and frequency of the decisions so far."""
         return self.clock.timing()
@@ -231,11 +250,13 @@ class MPC:
         draw = _draw(age, generator, self.config.seed + 1)
         solved = self._search(state, start, draw)
         steps = self.execute // self.config.block
+        if self.watch is not None:
+            self.watch(state, solved)
         plan = solved.plan[:, :steps]
         if generator is not None and self.config.explore and solved.iterations:
-            noise = torch.randn(plan.shape, generator=generator, device=generator.device)
             box = self._box(plan.device)
-            noisy = solved.units[:, :steps] + solved.spread[:, :steps] * noise.to(plan.device)
+            noise = shaped_noise((1, *plan.shape), generator, plan.device)[0]
+            noisy = solved.units[:, :steps] + solved.spread[:, :steps] * noise
             plan = box.actions(box.clip(noisy))
         plan = plan.repeat_interleave(self.config.block, 1)
         return solved._replace(plan=plan, start=shift(solved.start, steps))
@@ -284,6 +305,10 @@ class MPC:
         )
         actions = future.actions.transpose(0, 1).flatten(1, 2)  # [B * count, H n, A]
         return actions[:, :: config.block].unflatten(0, (batch, count))
+
+
+def _draw_one(batch: int) -> Draw:
+    return _draw(torch.zeros(batch, dtype=torch.int64), None, 0)
 
 
 def _draw(age: Tensor, generator: Generator | None, seed: int) -> Draw:

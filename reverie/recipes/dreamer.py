@@ -58,6 +58,11 @@ class DreamerRecipe:
             )
 
     @property
+    def discount(self) -> float:
+        """Of one decision."""
+        return self.behaviour.returns.discount
+
+    @property
     def family(self) -> str:
         """The model family."""
         return "dreamer"

@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,6 +81,11 @@ class Recipe(Protocol):
         """Name of the model family."""
         ...
 
+    @property
+    def discount(self) -> float:
+        """Of one decision, in what is learnt."""
+        ...
+
     def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> Any:
         """A new learner for these spaces."""
         ...
@@ -89,12 +95,22 @@ def recipe_class(family: str) -> type[Any]:
     """The recipe of a family: `RECIPE` in the module of recipes that has its name.
 
     Raises:
-        ValueError: no family has that name.
+        ValueError: no family has that name, or it has nothing to train.
     """
     if family not in FAMILIES:
         raise ValueError(f"No model family is called {family!r}; there are: {', '.join(FAMILIES)}.")
+    if family not in trained():
+        raise ValueError(
+            f"The family {family!r} is not trained: nothing in it is fitted; use its model as it "
+            f"is. Trained are: {', '.join(trained())}."
+        )
     kind: type[Any] = importlib.import_module(f"reverie.recipes.{family}").RECIPE
     return kind
+
+
+def trained() -> tuple[str, ...]:
+    """The families that have a recipe, by which they are trained."""
+    return tuple(name for name in FAMILIES if find_spec(f"reverie.recipes.{name}") is not None)
 
 
 def train(recipe: Recipe) -> Result:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from reverie.viz.film import Film, Trace
 from reverie.viz.video import Frames, pillow
 
-_GROUND = (17, 20, 26)
-_LINE = (52, 58, 70)
-_SHADE = (28, 32, 41)
-_INK = (232, 235, 240)
-_QUIET = (146, 154, 168)
-_MODEL = (86, 180, 233)  # sky blue of Okabe and Ito's palette for all kinds of colour vision
-_HEAD, _FOOT, _GAP, _EDGE = 42, 56, 10, 12
-_FRAME = 3
+GROUND = (17, 20, 26)
+LINE = (52, 58, 70)
+SHADE = (28, 32, 41)
+INK = (232, 235, 240)
+QUIET = (146, 154, 168)
+MODEL = (86, 180, 233)  # sky blue of Okabe and Ito's palette for all kinds of colour vision
+HEAD, FOOT, GAP, EDGE = 42, 56, 10, 12
+FRAME = 3
 
 Picture = NDArray[np.uint8]
 
@@ -63,21 +63,19 @@ def _frame(film: Film, index: int, height: int) -> Picture:
     row = film.shown[index]
     alone = row >= film.observed
     tiles = list(_tiles(film, index, height))
-    width = sum(tile.picture.width for tile in tiles) + _GAP * (len(tiles) - 1) + 2 * _EDGE
-    canvas = pillow().new("RGB", (width, _HEAD + height + _FOOT), _GROUND)
-    draw = _pen(canvas)
-    x = _EDGE
+    width = sum(tile.picture.width for tile in tiles) + GAP * (len(tiles) - 1) + 2 * EDGE
+    canvas = pillow().new("RGB", (width, HEAD + height + FOOT), GROUND)
+    draw = pen(canvas)
+    x = EDGE
     for tile in tiles:
         marked = alone and tile.dreamt
-        draw.text((x, 10), tile.name, fill=_MODEL if marked else _INK, font=_font(19))
+        draw.text((x, 10), tile.name, fill=MODEL if marked else INK, font=font(19))
         if marked:
-            right, bottom = x + tile.picture.width + _FRAME - 1, _HEAD + height + _FRAME - 1
-            draw.rectangle(
-                (x - _FRAME, _HEAD - _FRAME, right, bottom), outline=_MODEL, width=_FRAME
-            )
-        canvas.paste(tile.picture, (x, _HEAD))
-        x += tile.picture.width + _GAP
-    _bar(film, row, draw, (_EDGE, width - _EDGE), _HEAD + height)
+            right, bottom = x + tile.picture.width + FRAME - 1, HEAD + height + FRAME - 1
+            draw.rectangle((x - FRAME, HEAD - FRAME, right, bottom), outline=MODEL, width=FRAME)
+        canvas.paste(tile.picture, (x, HEAD))
+        x += tile.picture.width + GAP
+    _bar(film, row, draw, (EDGE, width - EDGE), HEAD + height)
     return np.asarray(canvas)
 
 
@@ -88,14 +86,14 @@ class _Tile(NamedTuple):
 
 
 def _tiles(film: Film, index: int, height: int) -> Iterator[_Tile]:
-    row, width = film.shown[index], 2 * height + _GAP
+    row, width = film.shown[index], 2 * height + GAP
     name = "the model imagines" if row >= film.observed else "the model watches"
     if film.real is not None:
-        real = _scaled(film.real[index], height)
+        real = scaled(film.real[index], height)
         width = max(real.width, height)
         yield _Tile("the real robot", real, False)
     if film.imagined is not None:
-        yield _Tile(name, _scaled(film.imagined[index], height), True)
+        yield _Tile(name, scaled(film.imagined[index], height), True)
     else:
         words = f"{name}: sensors in blue, the real ones in white"
         words = words if film.real is None else name + " (blue)"
@@ -110,24 +108,24 @@ def _bar(film: Film, row: int, draw: Any, ends: tuple[int, int], top: int) -> No
     border = start + span * last / (film.rows - 1)
     now = start + span * row / (film.rows - 1)
     y = top + 14
-    draw.rectangle((start, y, stop, y + 5), fill=_LINE)
-    draw.rectangle((start, y, min(now, border), y + 5), fill=_QUIET)
+    draw.rectangle((start, y, stop, y + 5), fill=LINE)
+    draw.rectangle((start, y, min(now, border), y + 5), fill=QUIET)
     if now > border:
-        draw.rectangle((border, y, now, y + 5), fill=_MODEL)
-    draw.rectangle((border - 1, y - 4, border + 1, y + 9), fill=_INK)
+        draw.rectangle((border, y, now, y + 5), fill=MODEL)
+    draw.rectangle((border - 1, y - 4, border + 1, y + 9), fill=INK)
     seconds = (row - last) * film.dt
     words = f"imagined {seconds:.2f} s ahead" if seconds > 0 else "watching the sensors"
-    font = _font(17)
-    draw.text((start, y + 13), words, fill=_MODEL if seconds > 0 else _QUIET, font=font)
+    small = font(17)
+    draw.text((start, y + 13), words, fill=MODEL if seconds > 0 else QUIET, font=small)
     total = f"of {(film.rows - 1 - last) * film.dt:.2f} s, with the real actions"
-    draw.text((stop - draw.textlength(total, font=font), y + 13), total, fill=_QUIET, font=font)
+    draw.text((stop - draw.textlength(total, font=small), y + 13), total, fill=QUIET, font=small)
 
 
 def curves(film: Film, row: int, size: tuple[int, int]) -> Any:
     """The sensors up to a row: real in white, imagined in colour, as a Pillow image (w, h)."""
     width, height = size
-    canvas = pillow().new("RGB", (2 * width, 2 * height), _GROUND)  # halved below: smooth edges
-    draw = _pen(canvas)
+    canvas = pillow().new("RGB", (2 * width, 2 * height), GROUND)  # halved below: smooth edges
+    draw = pen(canvas)
     columns = 2 if width > 480 else 1
     traces = choose(film.traces, columns * max(1, height // 76))
     lines = -(-len(traces) // columns) or 1
@@ -150,15 +148,15 @@ def choose(traces: tuple[Trace, ...], count: int) -> list[Trace]:
 def _cell(draw: Any, trace: Trace, observed: int, row: int, box: tuple[int, int, int, int]) -> None:
     """One small chart at double size: its box is (left, top, right, bottom)."""
     left, top, right, bottom = box
-    draw.text((left, top), trace.label, fill=_QUIET, font=_font(28))
+    draw.text((left, top), trace.label, fill=QUIET, font=font(28))
     top += 40
     both = np.concatenate([trace.real, trace.imagined])
     known = both[np.isfinite(both)]
     low, span = float(known.min()), max(float(np.ptp(known)), 1e-6)
     border = left + (right - left) * (observed - 1) / (len(trace.real) - 1)
-    draw.rectangle((left, top, border, bottom), fill=_SHADE)
-    draw.line((left, bottom, right, bottom), fill=_LINE, width=2)
-    for values, colour, start in ((trace.real, _INK, 0), (trace.imagined, _MODEL, observed - 1)):
+    draw.rectangle((left, top, border, bottom), fill=SHADE)
+    draw.line((left, bottom, right, bottom), fill=LINE, width=2)
+    for values, colour, start in ((trace.real, INK, 0), (trace.imagined, MODEL, observed - 1)):
         points = [
             (
                 left + (right - left) * t / (len(values) - 1),
@@ -174,7 +172,8 @@ def _cell(draw: Any, trace: Trace, observed: int, row: int, box: tuple[int, int,
             draw.ellipse((x - 6, y - 6, x + 6, y + 6), fill=colour)
 
 
-def _scaled(picture: Picture, height: int) -> Any:
+def scaled(picture: Picture, height: int) -> Any:
+    """A picture as a Pillow image of this height."""
     image = pillow().fromarray(picture)
     if image.height == height:
         return image
@@ -182,13 +181,15 @@ def _scaled(picture: Picture, height: int) -> Any:
     return image.resize((width, height), pillow().Resampling.BICUBIC)
 
 
-def _pen(canvas: Any) -> Any:
+def pen(canvas: Any) -> Any:
+    """What draws on a Pillow image."""
     from PIL import ImageDraw
 
     return ImageDraw.Draw(canvas)
 
 
-def _font(size: int) -> Any:
+def font(size: int) -> Any:
+    """Pillow's own font [px]."""
     from PIL import ImageFont
 
     return ImageFont.load_default(size)

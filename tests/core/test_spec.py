@@ -63,7 +63,7 @@ def spaces(draw: st.DrawFn) -> Space:
         value = draw(numbers)
         return missing if value is None else value
 
-    dtype = draw(st.sampled_from(["float32", "uint8", "int64", "bool"]))
+    dtype = draw(st.sampled_from(["float32", "float64", "uint8", "int64", "bool"]))
     return Space(
         shape, dtype, bound(-math.inf), bound(math.inf), draw(st.sampled_from(["", "m/s²", "rad"]))
     )

@@ -34,6 +34,20 @@ def test_episodes_come_back_bit_by_bit(tmp_path):
             same(source.read(info.name, 7, 13), rows[7:13])
 
 
+def test_float64_comes_back_bit_by_bit(tmp_path):
+    # One sensor small enough to lie plain, one that is stored in compressed blocks.
+    spaces = {"small": Space((3,), "float64"), "large": Space((900,), "float64")}
+    store, random = stored(tmp_path, spaces), np.random.default_rng(0)
+    obs = [{k: random.standard_normal(s.shape) for k, s in spaces.items()} for _ in range(9)]
+    for t, values in enumerate(obs):
+        store.append(0, {**row({}, 0, 0, t, 9), **values})
+    (info,) = EpisodeStore.open(tmp_path).episodes()
+    read = EpisodeStore.open(tmp_path).read(info.name)
+    for name in spaces:
+        assert read[name].dtype == np.float64
+        np.testing.assert_array_equal(read[name], np.stack([values[name] for values in obs]))
+
+
 def test_the_open_episode_is_read_too(tmp_path):
     store = stored(tmp_path, SENSORS)
     record(store, 0, 0, 30, stop=17)

@@ -107,6 +107,15 @@ def test_every_field_of_the_config_has_a_help_text(capsys):
         assert words in text
 
 
+def test_float64_is_kept_and_must_be_finite():
+    spaces = {"exact": Space((1,), "float64")}
+    checked = check_obs("robot", spaces, {"exact": [1e300]}, 0)
+    assert checked["exact"].dtype == np.float64
+    assert checked["exact"][0] == 1e300
+    with pytest.raises(EnvError, match="'exact' at the reset is nan"):
+        check_obs("robot", spaces, {"exact": [np.nan]}, 0)
+
+
 def test_the_built_in_environments_are_environments():
     for name in ("toy:pendulum", "toy:balance"):
         env = make(name)

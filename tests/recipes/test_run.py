@@ -69,6 +69,11 @@ def test_a_family_that_is_not_there_is_named() -> None:
         recipe_class("dremer")
 
 
+def test_a_family_that_is_not_trained_says_so() -> None:
+    with pytest.raises(ValueError, match=r"'oracle' is not trained.*use its model as it is"):
+        recipe_class("oracle")
+
+
 def test_learning_from_recorded_episodes_only(trained: DreamerRecipe, tmp_path: Path) -> None:
     recorded = tiny(
         tmp_path / "offline",

@@ -28,17 +28,17 @@ def film(real: bool = True, imagined: bool = True) -> Film:
 
 def blue(frame: np.ndarray) -> int:
     """Pixels in the colour of what is imagined."""
-    return int((np.abs(frame.astype(int) - panel._MODEL).sum(2) < 8).sum())
+    return int((np.abs(frame.astype(int) - panel.MODEL).sum(2) < 8).sum())
 
 
 def test_both_sides_show_their_frame() -> None:
     frames, fps = panel.compose(film(), height=48)
     assert fps == pytest.approx(10)
     assert len(frames) == T
-    middle = panel._HEAD + 24
+    middle = panel.HEAD + 24
     for t in (0, 5, 6, 19):
-        left = frames[t, middle, panel._EDGE + 20]
-        right = frames[t, middle, panel._EDGE + 64 + panel._GAP + 20]
+        left = frames[t, middle, panel.EDGE + 20]
+        right = frames[t, middle, panel.EDGE + 64 + panel.GAP + 20]
         assert left.tolist() == [10 * t, 0, 0]
         assert right.tolist() == [0, 0, 10 * t]
 

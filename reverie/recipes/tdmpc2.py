@@ -1,0 +1,99 @@
+"""TD-MPC2 on an environment or on recorded episodes: which parts, wired how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from reverie.core.spec import Space
+from reverie.data import ReplayConfig
+from reverie.envs import EnvConfig
+from reverie.learn.optim import OptimiserConfig
+from reverie.learn.run import RunConfig
+from reverie.models.tdmpc2 import TDMPC2, TDMPC2Config, sized
+from reverie.plan import MPC, MPPI, MPCConfig, tdmpc2_mppi
+from reverie.plan.learner import PlanningLearner
+
+Size = Literal["1m", "5m", "19m", "48m", "317m", "custom"]
+
+
+@dataclass(frozen=True)
+class TDMPC2Recipe:
+    """Learn a TD-MPC2 world model, and act by planning in it."""
+
+    run: Path = Path("runs/tdmpc2")
+    """Directory of the run: checkpoints, log, episodes. The same command resumes it."""
+    env: EnvConfig = field(default_factory=lambda: EnvConfig("dmc:cartpole_swingup", repeat=2))
+    """The environment; --env NAME is short for --env.name NAME."""
+    size: Size = "1m"
+    """Published size of the networks; custom takes the widths given under model."""
+    envs: int = 1
+    """Environments acted in side by side."""
+    workers: int = 0
+    """Worker processes that step them; 0 steps them in this process."""
+    data: Path | None = None
+    """Learn from the episodes recorded in this directory alone, without acting."""
+    model: TDMPC2Config = field(default_factory=TDMPC2Config)
+    """Parts of the world model; its discount holds for planning, too."""
+    search: MPPI = field(default_factory=tdmpc2_mppi)
+    """How a plan is searched."""
+    plan: MPCConfig = field(default_factory=lambda: MPCConfig(horizon=3, proposals=24))
+    """How far and how often it plans; its discount is that of the model."""
+    replay: ReplayConfig = field(
+        default_factory=lambda: ReplayConfig(batch=256, length=4, context=0, online=False)
+    )
+    """How recorded rows are sampled: the rows of a sequence are one more than steps."""
+    training: RunConfig = field(
+        default_factory=lambda: RunConfig(
+            frames=100_000,
+            train_ratio=1024.0,
+            prefill=2500,
+            optimiser=OptimiserConfig(kind="adam", lr=3e-4, warmup=0, eps=1e-8, agc=0.0, clip=20.0),
+        )
+    )
+    """Budget and settings of the run; one update per decision is train-ratio batch x length."""
+
+    def __post_init__(self) -> None:
+        if self.envs < 1 or self.workers < 0:
+            raise ValueError(
+                f"TDMPC2Recipe envs is {self.envs} and workers {self.workers}; at least 1 "
+                "environment and 0 workers are needed."
+            )
+        if self.data is not None and not self.training.updates:
+            raise ValueError(
+                "Learning from recorded episodes ends after a number of updates; "
+                "set --training.updates."
+            )
+        if self.replay.length < 2:
+            raise ValueError(
+                f"TDMPC2Recipe replay.length is {self.replay.length}; a sequence needs at least "
+                "2 rows, one more than the steps it is rolled out for."
+            )
+
+    @property
+    def discount(self) -> float:
+        """Of one decision."""
+        return self.model.discount
+
+    @property
+    def family(self) -> str:
+        """The model family."""
+        return "tdmpc2"
+
+    def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> PlanningLearner:
+        """A new learner for these spaces, with weights drawn from the run's seed."""
+        config = self.model if self.size == "custom" else sized(self.size, self.model)
+        torch.manual_seed(self.training.seed)
+        return PlanningLearner(TDMPC2(obs, action, dt, config), self._planner, stores=False)
+
+    def _planner(self, model: Any) -> MPC:
+        plan = replace(self.plan, discount=self.model.discount)
+        return MPC(model, self.search, plan, policy=model.policy, terminal=model.critic)
+
+
+RECIPE = TDMPC2Recipe
+"""What `reverie train tdmpc2` is given."""
