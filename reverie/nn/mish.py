@@ -42,7 +42,8 @@ class NormMish(torch.autograd.Function):
         needs, shape = list(ctx.needs_input_grad[:3]), x.shape[-1:]
         to_x = torch.empty_like(x) if needs[0] else None
         to_gain, to_shift = (
-            torch.zeros_like(g) if n else None for g, n in zip((gain, shift), needs[1:])
+            torch.zeros_like(g) if n else None
+            for g, n in zip((gain, shift), needs[1:], strict=True)
         )
         for i, (k, rows) in enumerate(_blocks(x)):
             before = grad[k, rows] * slope[k, rows]

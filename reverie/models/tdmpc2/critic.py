@@ -17,8 +17,9 @@ from reverie.models.tdmpc2.policy import Policy
 
 
 def even_bins(count: int, limit: float) -> Tensor:
-    """linspace(-limit, limit, count) `[count]`: evenly spaced in symlog space."""
-    return torch.linspace(-limit, limit, count)
+    """-limit to limit `[count]`, evenly spaced in symlog space, and exactly antisymmetric."""
+    middle, width = (count - 1) / 2, 2 * limit / (count - 1)
+    return ((torch.arange(count, dtype=torch.float64) - middle) * width).float()
 
 
 def number(logits: Tensor, bins: Tensor) -> Tensor:

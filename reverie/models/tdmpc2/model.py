@@ -205,6 +205,11 @@ class TDMPC2(nn.Module):
             "": OptimiserGroup(lr, 1e-8, clip, "model"),
         }
 
+    @property
+    def metrics(self) -> dict[str, Tensor]:
+        """Numbers worth a curve: the running range of Q values."""
+        return {"value_range": self.range}
+
     # ------------------------------------------------------------------ learning
 
     def training_noise(
