@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # What a type checker sees; tests/test_import.py holds it to 
     from reverie.core.model import WorldModelLoss as WorldModelLoss
     from reverie.core.spec import Space as Space
     from reverie.core.spec import Spec as Spec
+    from reverie.models.references import cite as cite
     from reverie.recipes.run import load as load
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ _NAMES = {
         "WorldModelLoss"
     ),
     "reverie.core.spec": "Space Spec",
+    "reverie.models.references": "cite",
     "reverie.recipes.run": "load",
 }
 """Where each public name lives. No name may be that of a room: `reverie.imagine` is a package."""

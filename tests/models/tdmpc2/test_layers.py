@@ -53,7 +53,11 @@ def test_layers_are_linear_norm_and_activation() -> None:
 def test_initial_values_are_as_published() -> None:
     torch.manual_seed(0)
     net, head = Ensemble(5, 300, 101, 200, 0.01), MLP(300, 101, 200, zero=True)
-    for weight in (net.layers[0].weight, net.layers[1].weight, *(p.weight for p in head.layers[:2])):
+    for weight in (
+        net.layers[0].weight,
+        net.layers[1].weight,
+        *(p.weight for p in head.layers[:2]),
+    ):
         assert weight.std().item() == pytest.approx(0.02, rel=0.05)
     # every member its own
     assert not torch.equal(net.layers[0].weight[0], net.layers[0].weight[1])

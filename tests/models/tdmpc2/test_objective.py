@@ -59,9 +59,7 @@ def by_hand(net: TDMPC2, batch: Batch, noise: TrainingNoise) -> dict[str, Tensor
     ordered = values[0].detach().sort().values
     low, high = (torch.quantile(ordered, q) for q in (0.05, 0.95))
     scale = net.range + 0.01 * ((high - low).clamp_min(1) - net.range)
-    found["policy"] = [
-        -(v / scale + 1e-4 * e) for v, e in zip(values, entropies, strict=True)
-    ]
+    found["policy"] = [-(v / scale + 1e-4 * e) for v, e in zip(values, entropies, strict=True)]
     return {name: torch.stack(x, 1) for name, x in found.items()}
 
 
@@ -124,9 +122,12 @@ def test_what_stands_in_another_episode_has_no_effect(start: int) -> None:
     batch = tiny.rows(net)
     first = batch.first.index_fill(1, torch.tensor([start]), True)
     batch = batch._replace(first=first)
-    other = tree.map(lambda x: torch.where(
-        torch.arange(4).reshape(1, 4, *[1] * (x.ndim - 2)) < start, x, x.roll(1, 0)
-    ), batch._replace(first=first))._replace(first=first)
+    other = tree.map(
+        lambda x: torch.where(
+            torch.arange(4).reshape(1, 4, *[1] * (x.ndim - 2)) < start, x, x.roll(1, 0)
+        ),
+        batch._replace(first=first),
+    )._replace(first=first)
     noise = drawn(net, batch)
     one, two = (net.loss(b, net.initial(4), noise) for b in (batch, other))
     for name in one.losses:
@@ -134,7 +135,9 @@ def test_what_stands_in_another_episode_has_no_effect(start: int) -> None:
         assert not one.losses[name][:, start:].any()
     assert one.losses["policy"][:, start - 1].all()
     slopes = [
-        torch.autograd.grad(sum(x.sum() for x in y.losses.values()), list(net.dynamics.parameters()))
+        torch.autograd.grad(
+            sum(x.sum() for x in y.losses.values()), list(net.dynamics.parameters())
+        )
         for y in (one, two)
         if start > 1
     ]
@@ -158,7 +161,9 @@ def test_several_tasks_have_their_own_discount_and_mask() -> None:
     assert (later[1::2, 1:] != losses["value"][1::2, 1:]).all()
 
 
-def test_pictures_are_stacked_before_they_are_shifted_and_the_head_of_a_batch_is_not_learnt() -> None:
+def test_pictures_are_stacked_before_they_are_shifted_and_the_head_of_a_batch_is_not_learnt() -> (
+    None
+):
     net = tiny.model(tiny.CAMERA)
     batch = tiny.rows(net, batch=2, length=5)
     assert net.warmup == 2

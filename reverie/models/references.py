@@ -1,0 +1,60 @@
+"""The papers behind the families, in BibTeX: one bibliography, and what a model rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+BIBLIOGRAPHY: dict[str, str] = {
+    "hafner2019planet": """@inproceedings{hafner2019planet,
+  title = {Learning Latent Dynamics for Planning from Pixels},
+  author = {Hafner, Danijar and Lillicrap, Timothy and Fischer, Ian and Villegas, Ruben and
+            Ha, David and Lee, Honglak and Davidson, James},
+  booktitle = {International Conference on Machine Learning},
+  year = {2019}
+}""",
+    "hafner2023dreamerv3": """@article{hafner2023dreamerv3,
+  title = {Mastering Diverse Domains through World Models},
+  author = {Hafner, Danijar and Pasukonis, Jurgis and Ba, Jimmy and Lillicrap, Timothy},
+  journal = {arXiv preprint arXiv:2301.04104},
+  year = {2023}
+}""",
+    "hansen2024tdmpc2": """@inproceedings{hansen2024tdmpc2,
+  title = {{TD-MPC2}: Scalable, Robust World Models for Continuous Control},
+  author = {Hansen, Nicklas and Su, Hao and Wang, Xiaolong},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024}
+}""",
+    "todorov2012mujoco": """@inproceedings{todorov2012mujoco,
+  title = {{MuJoCo}: A Physics Engine for Model-Based Control},
+  author = {Todorov, Emanuel and Erez, Tom and Tassa, Yuval},
+  booktitle = {IEEE/RSJ International Conference on Intelligent Robots and Systems},
+  year = {2012}
+}""",
+}
+
+RESTS_ON: dict[str, tuple[str, ...]] = {
+    "dreamer": ("hafner2023dreamerv3", "hafner2019planet"),
+    "oracle": ("todorov2012mujoco",),
+    "tdmpc2": ("hansen2024tdmpc2",),
+}
+"""By family, the keys of the papers to cite."""
+
+
+def cite(model: Any) -> str:
+    """BibTeX entries of the papers that a model, or a family by its name, rests on.
+
+    Raises:
+        ValueError: it is of no family of this library.
+    """
+    name = model if isinstance(model, str) else _family(type(model).__module__)
+    if name not in RESTS_ON:
+        raise ValueError(
+            f"{model if isinstance(model, str) else type(model).__name__!r} is of no family of "
+            f"Reverie; cite(model) knows those of {', '.join(RESTS_ON)}."
+        )
+    return "\n\n".join(BIBLIOGRAPHY[key] for key in RESTS_ON[name])
+
+
+def _family(module: str) -> str:
+    root, _, rest = module.partition("reverie.models.")
+    return "" if root else rest.partition(".")[0]
