@@ -13,6 +13,7 @@ that its policy meets the same Q functions, and with the same draws and no dropo
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import types
 from pathlib import Path
@@ -246,10 +247,9 @@ def main() -> int:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 5, 19])
     arguments = parser.parse_args()
-    sys.path.insert(0, str(arguments.checkout / "tdmpc2"))
-    import os
-
-    os.chdir(arguments.checkout / "tdmpc2")
+    code = arguments.checkout.resolve() / "tdmpc2"
+    sys.path.insert(0, str(code))
+    os.chdir(code)  # its configuration is read from there
     torch.manual_seed(0)
     worst, whole = 0.0, True
     cases = [(size, False, True, False) for size in arguments.sizes]

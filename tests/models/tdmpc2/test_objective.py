@@ -11,6 +11,7 @@ from reverie.core.model import Batch
 from reverie.models.tdmpc2 import TDMPC2, TrainingNoise
 from reverie.models.tdmpc2.critic import cross_entropy, number
 from reverie.models.tdmpc2.objective import silence
+from reverie.models.tdmpc2.sensors import shifted
 from tests.models.tdmpc2 import tiny
 
 
@@ -122,33 +123,29 @@ def test_what_stands_in_another_episode_has_no_effect(start: int) -> None:
     batch = tiny.rows(net)
     first = batch.first.index_fill(1, torch.tensor([start]), True)
     batch = batch._replace(first=first)
-    other = tree.map(
-        lambda x: torch.where(
-            torch.arange(4).reshape(1, 4, *[1] * (x.ndim - 2)) < start, x, x.roll(1, 0)
-        ),
-        batch._replace(first=first),
-    )._replace(first=first)
+
+    def replaced(x: Tensor) -> Tensor:
+        same = torch.arange(4).reshape(1, 4, *[1] * (x.ndim - 2)) < start
+        return torch.where(same, x, x.roll(1, 0))
+
+    other = tree.map(replaced, batch)._replace(first=first)
     noise = drawn(net, batch)
     one, two = (net.loss(b, net.initial(4), noise) for b in (batch, other))
     for name in one.losses:
         torch.testing.assert_close(one.losses[name], two.losses[name])
         assert not one.losses[name][:, start:].any()
     assert one.losses["policy"][:, start - 1].all()
-    slopes = [
-        torch.autograd.grad(
-            sum(x.sum() for x in y.losses.values()), list(net.dynamics.parameters())
-        )
-        for y in (one, two)
-        if start > 1
-    ]
-    torch.testing.assert_close(*slopes) if slopes else None
+    if start > 1:
+        weights = list(net.dynamics.parameters())
+        totals = [sum(x.sum() for x in found.losses.values()) for found in (one, two)]
+        torch.testing.assert_close(*(torch.autograd.grad(x, weights) for x in totals))
 
 
 def test_several_tasks_have_their_own_discount_and_mask() -> None:
     net = tiny.model(tasks=tiny.TASKS).double()
     batch, context = tiny.rows(net), tiny.some_tasks(4)
     losses = net.loss(batch, net.initial(4, context), ()).losses
-    # alone, each task gives the same; an entry of the action that it does not use means nothing
+    # an entry of the action that a task does not use means nothing
     changed = batch.action.clone()
     changed[1::2, :, 1] += 1.0
     again = net.loss(batch._replace(action=changed), net.initial(4, context), ()).losses
@@ -174,8 +171,6 @@ def test_pictures_are_stacked_before_they_are_shifted_and_the_head_of_a_batch_is
     frames = batch.obs["camera"]
     assert torch.equal(states.frames["camera"][:, 4], frames[:, 2:].flatten(1, 2))
     move = noise.shift["camera"]
-    from reverie.models.tdmpc2.sensors import shifted
-
     stack = shifted(frames[:, 2:].flatten(1, 2), move[:, 4], 3)
     torch.testing.assert_close(states.z[:, 4], net.encoder({}, {"camera": stack}))
     short = tree.map(lambda x: x[:, :3], batch)

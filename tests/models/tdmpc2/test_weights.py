@@ -1,6 +1,7 @@
 """A model comes back bitwise; published names and shapes map to ours and back, or are refused."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def manifest(
     shapes: dict[str, tuple[int, ...]] = {"log_std_min": (), "log_std_dif": ()}
 
     def mlp(name: str, widths: list[int], norm_last: bool = False, lead: tuple = ()) -> None:
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             shapes[f"{name}.{i}.weight"] = (*lead, outputs, inputs)
             shapes[f"{name}.{i}.bias"] = (*lead, outputs)
             if norm_last or i < len(widths) - 2:
@@ -220,7 +221,7 @@ def test_what_does_not_fit_is_said_by_its_published_name() -> None:
         assert part in str(caught.value)
     given = checkpoint(manifest("1m"))
     given["log_std_min"] = torch.tensor(-5.0)
-    with pytest.raises(WeightsError, match="log_std_min = -5.0 and this model -10.0"):
+    with pytest.raises(WeightsError, match=r"log_std_min = -5\.0 and this model -10\.0"):
         convert(given, net)
     plain = TDMPC2({"x": Space((24,))}, Space((6,)), 0.05, sized("1m"))
     with pytest.raises(WeightsError, match=r"use TDMPC2Config\(episodic=True\)"):
