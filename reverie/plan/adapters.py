@@ -64,7 +64,7 @@ def plan_costs(
     def cost(plans: Tensor) -> Tensor:
         many = plans.shape[1]
         spread = {n: v.unsqueeze(1).expand(-1, many, *v.shape[1:]) for n, v in values.items()}
-        return model.get_cost({**info, **spread}, plans)
+        return model.get_cost({**info, **spread}, plans.contiguous())
 
     box = Box(action, device)
     begin = start or nothing_known(optimiser, rows, horizon, box)
