@@ -81,21 +81,23 @@ def imagine(
         raise ValueError("imagine with a policy needs the number of steps; pass steps=H.")
     else:
         horizon = steps
-    transitions, actions = [], []
+    heads, states, actions = [], [], []
+    some = bool(tree.leaves(noise))
     for k in range(horizon):
         action = act[k] if isinstance(act, Tensor) else act(state, k)
-        transition = model.step(state, action, tree.select(noise, k))
-        state = transition.state
-        transitions.append(transition if keep == "all" else transition._replace(state=()))
+        transition = model.step(state, action, tree.select(noise, k) if some else noise)
+        state = transition[0]
+        heads.append(transition[1:])
+        if keep == "all":
+            states.append(state)
         if not isinstance(act, Tensor):
             actions.append(action)
-    heads = [
-        None if column[0] is None else torch.stack(column)
-        for column in zip(*(t[1:] for t in transitions), strict=True)
+    stacked = [
+        None if column[0] is None else torch.stack(column) for column in zip(*heads, strict=True)
     ]
-    states = tree.stack([t.state for t in transitions] if keep == "all" else [state])
+    kept = tree.stack(states) if keep == "all" else tree.map(lambda x: x.unsqueeze(0), state)
     taken = act if isinstance(act, Tensor) else torch.stack(actions)
-    return Rollout(states, taken, Transition(states, *heads))
+    return Rollout(kept, taken, Transition(kept, *stacked))
 
 
 def rank(

@@ -87,9 +87,14 @@ class PlanCost:
     ) -> rollout.Rollout:
         """N = B K M futures of actions `[B, K, P, A]`; `states`: keep all, not the last alone."""
         batch, candidates = plans.shape[:2]
+        many = candidates * self.particles
+        if batch == 1:
+            starts = tree.map(lambda x: x.expand(many, *x.shape[1:]), state)
+        else:
+            starts = tree.repeat(state, many)
         return rollout.imagine(
             self.model,
-            tree.repeat(state, candidates * self.particles),
+            starts,
             self._schedule(plans),
             tree.map(lambda x: _spread(x, batch, candidates, 1), noise.model),
             keep="all" if states else "last",
@@ -100,7 +105,10 @@ class PlanCost:
         batch, candidates = plans.shape[:2]
         many, steps = self.particles, self.horizon
         futures = self.imagine(state, plans, noise, self._reads_states())
-        rows = torch.arange(batch, device=plans.device).repeat_interleave(candidates * many)
+        if batch == 1:
+            rows = torch.zeros(candidates * many, dtype=torch.int64, device=plans.device)
+        else:
+            rows = torch.arange(batch, device=plans.device).repeat_interleave(candidates * many)
         cost, weight = self._stages(futures, rows)
         if self.terminal is not None:
             end = tree.select(futures.states, -1)

@@ -173,26 +173,13 @@ class MPC:
         begins = first.to(memory.age.device).bool()
         if bool(begins.any()):
             memory = tree.where(begins, self._fresh(memory), memory)
-        phase = memory.age % self.execute
-        state, made = memory.state, 0
-        senses = memory.age % self.model.spec.chunk == 0
-        if bool(senses.any()):
-            state = self._sense(memory, obs, first, senses, generator)
-        plan, start = memory.plan, memory.start
-        due = phase == 0
-        if bool(due.all()):
-            solved = self._plan(state, start, memory.age, generator)
-            plan, start, made = solved.plan, solved.start, solved.iterations
-        elif bool(due.any()):
-            rows = due.nonzero().flatten()
-            here, begun = tree.select((state, start), rows)
-            solved = self._plan(here, begun, memory.age[rows], generator)
-            plan = plan.index_copy(0, rows, solved.plan)
-            start = tree.map(lambda x, y: x.index_copy(0, rows, y), start, solved.start)
-            made = solved.iterations
-        action = plan[torch.arange(len(phase)), phase.to(plan.device)]
-        if bool(due.any()):
-            self.clock.end(made)
+        if self.execute == 1:
+            state = self._sense(memory, obs, first, None, generator)
+            solved = self._plan(state, memory.start, memory.age, generator)
+            plan, start, action = solved.plan, solved.start, solved.plan[:, 0]
+            self.clock.end(solved.iterations)
+        else:
+            state, plan, start, action = self._phased(memory, obs, first, generator)
         past = torch.cat([memory.past[:, 1:], action.unsqueeze(1)], 1)
         return action, Memory(state, past, plan, start, memory.age + 1)
 
@@ -236,14 +223,39 @@ class MPC:
         fresh = self.begin(len(memory.age))
         return fresh._replace(state=memory.state)  # `observe` resets it
 
+    def _phased(
+        self, memory: Memory, obs: Obs, first: Tensor, generator: Generator | None
+    ) -> tuple[Any, Tensor, Start, Tensor]:
+        """State, plan, start and action where not every row senses and plans at every decision."""
+        state, plan, start = memory.state, memory.plan, memory.start
+        phase = memory.age % self.execute
+        senses, due = memory.age % self.model.spec.chunk == 0, phase == 0
+        if bool(senses.any()):
+            state = self._sense(memory, obs, first, senses, generator)
+        if bool(due.any()):
+            rows = due.nonzero().flatten()
+            here, begun = tree.select((state, start), rows)
+            solved = self._plan(here, begun, memory.age[rows], generator)
+            plan = plan.index_copy(0, rows, solved.plan)
+            start = tree.map(lambda x, y: x.index_copy(0, rows, y), start, solved.start)
+            self.clock.end(solved.iterations)
+        return state, plan, start, plan[torch.arange(len(phase)), phase.to(plan.device)]
+
     def _sense(
-        self, memory: Memory, obs: Obs, first: Tensor, senses: Tensor, generator: Generator | None
+        self,
+        memory: Memory,
+        obs: Obs,
+        first: Tensor,
+        senses: Tensor | None,
+        generator: Generator | None,
     ) -> Any:
-        """s_t, in the rows in which the model's step has ended."""
+        """s_t, in the rows in which the model's step has ended; None: in all."""
         draw = _draw(memory.age, generator, self.config.seed)
         noise = draw(self.model.noise)
         state = self.model.observe(memory.state, memory.past, obs, first, noise)
-        return state if bool(senses.all()) else tree.where(senses, state, memory.state)
+        if senses is None or bool(senses.all()):
+            return state
+        return tree.where(senses, state, memory.state)
 
     def _plan(self, state: Any, start: Start, age: Tensor, generator: Generator | None) -> Solved:
         """A plan of actions `[B, e, A]`, and the start of the next search."""
@@ -258,7 +270,8 @@ class MPC:
             noise = shaped_noise((1, *plan.shape), generator, plan.device)[0]
             noisy = solved.units[:, :steps] + solved.spread[:, :steps] * noise
             plan = box.actions(box.clip(noisy))
-        plan = plan.repeat_interleave(self.config.block, 1)
+        if self.config.block > 1:
+            plan = plan.repeat_interleave(self.config.block, 1)
         return solved._replace(plan=plan, start=shift(solved.start, steps))
 
     def _search(self, state: Any, start: Start, draw: Draw) -> Solved:

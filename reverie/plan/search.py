@@ -179,6 +179,8 @@ def shift(start: Start, steps: int) -> Start:
         return start
 
     def move(plan: Tensor) -> Tensor:
+        if not plan.numel():
+            return plan
         rest = plan[..., steps:, :]
         end = plan[..., -1:, :].expand(*plan.shape[:-2], min(steps, plan.shape[-2]), -1)
         return torch.cat([rest, end], -2)
@@ -254,7 +256,10 @@ def minimise(
         _require_finite(least, costs.shape[1])
         search = optimiser.tell(search, box, candidates, costs)
         made += 1
-    gumbel = draw(partial(gumbel_noise, optimiser.options, box.low))
+    if optimiser.options > 1:
+        gumbel = draw(partial(gumbel_noise, optimiser.options, box.low))
+    else:
+        gumbel = box.low.new_zeros(())
     plan = optimiser.choose(search, gumbel)
     return Solved(
         box.actions(plan), least, made, plan, optimiser.spread(search), optimiser.leave(search)
