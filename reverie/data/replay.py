@@ -110,7 +110,7 @@ class Replay:
 
     Args:
         store: where the rows are; open to read only, this replay samples recorded episodes only.
-        batch, length, context, capacity, online, delete, precision: see `ReplayConfig`.
+        batch: this and length, context, capacity, online, delete, precision: see `ReplayConfig`.
         seed: of the choice of sequences.
         latent: space of each latent stored with a row; None stores none.
         fresh: begin as if the store were empty: episodes in it are not sampled until they are
