@@ -30,11 +30,11 @@ def measure(rate: float, budget: float, seconds: float, loaded: bool) -> dict[st
     recipe = quick(Path("unused"), EnvConfig("toy:pendulum"), frames=1000)
     obs, action = {"position": Space((24,))}, Space((6,), low=-1.0, high=1.0)
     learner = recipe.build(obs, action, 1 / rate).eval()
-    search = MPPI(samples=128, elites=16, iterations=50, deviation=1.0, floor=0.05, execute="draw")
+    search = MPPI(samples=64, elites=8, iterations=50, deviation=1.0, floor=0.05, execute="draw")
     agent = MPC(
         learner.model,
         search,
-        MPCConfig(horizon=8, proposals=8, budget=budget),
+        MPCConfig(horizon=5, proposals=4, budget=budget),
         policy=learner.policy,
         terminal=learner.critic,
     )

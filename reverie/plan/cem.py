@@ -124,6 +124,7 @@ class CEM:
             raise ValueError(f"CEM execute is {self.execute!r}; choose mean or best.")
 
     differentiates = False
+    repeats_proposals = False
     options = 1
 
     @property

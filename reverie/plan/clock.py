@@ -14,6 +14,8 @@ REMEMBERED = 100_000
 RECENT = 50
 """Iterations from whose times that of the next one is foreseen."""
 
+MARGIN = 1.1
+
 
 class Timing(NamedTuple):
     """What the decisions so far took."""
@@ -38,8 +40,8 @@ class Timing(NamedTuple):
 class Clock:
     """Measures decisions and their iterations, and holds them to a budget [ms]; 0 for none.
 
-    An iteration is foreseen to take as long as the slowest of the recent ones: a search that stops
-    early loses little, one that stops late misses the robot's deadline.
+    An iteration is foreseen to take a tenth longer than the slowest of the recent ones: a search
+    that stops early loses little, one that stops late misses the robot's deadline.
     """
 
     def __init__(self, budget: float = 0.0) -> None:
@@ -66,7 +68,7 @@ class Clock:
         self._mark = now
         if not self.budget or not self._recent:
             return False
-        needed = max(self._recent) + max(self._tail, default=0.0)
+        needed = MARGIN * (max(self._recent) + max(self._tail, default=0.0))
         return (now - self._begun + needed) * 1e3 > self.budget
 
     def end(self, iterations: int) -> None:

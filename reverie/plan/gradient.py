@@ -68,6 +68,7 @@ class Gradient:
             )
 
     differentiates = True
+    repeats_proposals = False
     options = 1
 
     @property
@@ -165,6 +166,7 @@ class Hybrid:
     """How it ends; it starts from the plan that sampling chose and from its elites."""
 
     differentiates = True
+    repeats_proposals = False
     options = 1
 
     @property

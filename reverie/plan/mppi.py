@@ -71,6 +71,7 @@ class MPPI:
             raise ValueError("MPPI execute='draw' draws one of the elites; set elites.")
 
     differentiates = False
+    repeats_proposals = True
     kept = 0
 
     @property

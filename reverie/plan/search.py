@@ -108,6 +108,11 @@ class Optimiser(Protocol):
         ...
 
     @property
+    def repeats_proposals(self) -> bool:
+        """Whether the first candidates of every `ask` are the proposals, as they are."""
+        ...
+
+    @property
     def options(self) -> int:
         """G, from how many plans the one to carry out is drawn; 1 where it is not drawn."""
         ...
@@ -244,6 +249,7 @@ def minimise(
     draw = draw or (lambda make: make(start.guess.shape[0], None))
     units = None if proposals is None else box.units(proposals)
     search = optimiser.begin(start, box, units)
+    judged = _Judged(cost, proposals.shape[1] if proposals is not None else 0, optimiser)
     made, least = 0, torch.full((start.guess.shape[0],), torch.inf, device=start.guess.device)
     for _ in range(optimiser.iterations):
         if enough is not None and enough(made):
@@ -251,7 +257,7 @@ def minimise(
         noise = draw(partial(optimiser.noise, search))
         candidates = optimiser.ask(search, box, noise)
         with torch.set_grad_enabled(candidates.requires_grad):
-            costs = _checked(cost(box.actions(candidates)), candidates)
+            costs = _checked(judged(box.actions(candidates)), candidates)
         least = torch.minimum(least, costs.detach().amin(1))
         _require_finite(least, costs.shape[1])
         search = optimiser.tell(search, box, candidates, costs)
@@ -264,6 +270,25 @@ def minimise(
     return Solved(
         box.actions(plan), least, made, plan, optimiser.spread(search), optimiser.leave(search)
     )
+
+
+class _Judged:
+    """A cost that is asked about the proposals once, where every `ask` begins with them."""
+
+    def __init__(
+        self, cost: Callable[[Tensor], Tensor], proposals: int, optimiser: Optimiser
+    ) -> None:
+        self._cost = cost
+        self._count = proposals if optimiser.repeats_proposals else 0
+        self._known: Tensor | None = None
+
+    def __call__(self, plans: Tensor) -> Tensor:
+        if self._known is not None:
+            return torch.cat([self._known, self._cost(plans[:, self._count :])], 1)
+        costs = self._cost(plans)
+        if self._count:
+            self._known = costs[:, : self._count]
+        return costs
 
 
 def gumbel_noise(count: int, like: Tensor, rows: int, generator: Generator | None) -> Tensor:

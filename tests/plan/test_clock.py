@@ -45,7 +45,7 @@ def test_the_next_iteration_must_fit(monkeypatch):
 def test_one_slow_iteration_makes_it_careful(monkeypatch):
     time, made = Time(monkeypatch), Clock(budget=40.0)
     decide(made, time, [0.005, 0.018])
-    assert decide(made, time, [0.005] * 9) == 5  # 1 + 25 + 18 ms would be late
+    assert decide(made, time, [0.005] * 9) == 4  # 1 + 20 + 1.1 x 18 ms would be late
 
 
 def test_where_none_fits_the_decision_is_counted_as_a_fallback(monkeypatch):

@@ -31,6 +31,15 @@ def simnorm(x: Tensor, group: int) -> Tensor:
     return x.unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
 
 
+class Shared(NamedTuple):
+    """Rows that begin alike: [same, own_i]; the product with `same` is made once for all."""
+
+    same: Tensor
+    """`[I_1]`."""
+    own: Tensor
+    """`[N, I_2]`."""
+
+
 class Dense(nn.Module):
     """mish(norm(x W^T + b)), `[..., I] -> [..., O]`."""
 
@@ -47,9 +56,15 @@ class Dense(nn.Module):
         x = F.linear(x, self.weight, self.bias)
         return F.layer_norm(x, x.shape[-1:], self.gain, self.shift, EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Shared) -> Tensor:
         """`[..., I] -> [..., O]`."""
-        return norm_mish(F.linear(x, self.weight, self.bias), self.gain, self.shift)
+        if isinstance(x, Shared):
+            same = x.same.shape[-1]
+            bias = F.linear(x.same, self.weight[:, :same], self.bias)
+            product = torch.addmm(bias, x.own, self.weight[:, same:].mT)
+        else:
+            product = F.linear(x, self.weight, self.bias)
+        return norm_mish(product, self.gain, self.shift)
 
 
 class MLP(nn.Module):
@@ -66,9 +81,11 @@ class MLP(nn.Module):
         nn.init.zeros_(output.bias)
         self.layers = nn.ModuleList([*(Dense(i, o) for i, o in pairwise(widths)), output])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, rows: Tensor | Shared) -> Tensor:
         """`[..., I] -> [..., O]`."""
-        for layer in self.layers:
+        first, *rest = self.layers
+        x: Tensor = first(rows)
+        for layer in rest:
             x = layer(x)
         return precise(x)
 
@@ -82,17 +99,18 @@ class Latent(nn.Module):
         self.layers = nn.ModuleList(Dense(i, o) for i, o in pairwise(widths))
         self.group = group
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, rows: Tensor | Shared) -> Tensor:
         """What SimNorm is given, `[..., I] -> [..., L]`."""
-        *hidden, last = self.layers
+        first, *hidden, last = self.layers
+        x: Tensor = first(rows)
         for layer in hidden:
             x = layer(x)
         assert isinstance(last, Dense)
         return last.norm(x)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, rows: Tensor | Shared) -> Tensor:
         """z, `[..., I] -> [..., L]`."""
-        return simnorm(precise(self.logits(x)), self.group)
+        return simnorm(precise(self.logits(rows)), self.group)
 
 
 class Weights(NamedTuple):

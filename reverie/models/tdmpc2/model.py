@@ -19,7 +19,7 @@ from reverie.core.spec import Input, Output, Space, Spec
 from reverie.models.tdmpc2 import objective
 from reverie.models.tdmpc2.config import OptimiserGroup, Task, TDMPC2Config
 from reverie.models.tdmpc2.critic import TerminalValue, even_bins, number
-from reverie.models.tdmpc2.layers import MLP, Ensemble, Latent
+from reverie.models.tdmpc2.layers import MLP, Ensemble, Latent, Shared
 from reverie.models.tdmpc2.loss import TrainingNoise, scales
 from reverie.models.tdmpc2.policy import Policy
 from reverie.models.tdmpc2.sensors import Encoder, as_bytes, masked, pushed
@@ -139,7 +139,12 @@ class TDMPC2(nn.Module):
         `action` `[B, 1, A]`; pictures stay the last ones that were seen.
         """
         task = self.task_parts(state)
-        x = torch.cat([state.z, *task[:1], action[:, 0] * task[1] if task else action[:, 0]], -1)
+        own = [*task[:1], action[:, 0] * task[1] if task else action[:, 0]]
+        x: Tensor | Shared
+        if len(own[-1]) > 1 and not (state.z.stride(0) or torch.is_grad_enabled()):
+            x = Shared(state.z[0], torch.cat(own, -1))  # plans that begin in one state
+        else:
+            x = torch.cat([state.z, *own], -1)
         after = state._replace(z=self.dynamics(x))
         reward = number(self.reward(x), self.bins)
         if self.termination is None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reverie.models.tdmpc2.layers import MLP, Dense, Ensemble, Latent, simnorm
+from reverie.models.tdmpc2.layers import MLP, Dense, Ensemble, Latent, Shared, simnorm
 
 
 def ensemble(dropout: float = 0.0) -> Ensemble:
@@ -113,3 +113,11 @@ def test_the_gradient_of_an_ensemble_is_that_of_finite_differences() -> None:
         return torch.func.functional_call(net, given, (x, kept))
 
     assert torch.autograd.gradcheck(run, (x, *leaves), fast_mode=True)
+
+
+def test_rows_that_begin_alike_share_their_first_product():
+    torch.manual_seed(0)
+    same, own = torch.randn(6), torch.randn(5, 3)
+    rows = torch.cat([same.expand(5, -1), own], 1)
+    for net in (MLP(9, 4, 8), Latent(9, 8, 8, 2, 4)):
+        assert torch.allclose(net(Shared(same, own)), net(rows), atol=1e-6)
