@@ -28,8 +28,9 @@ class Counters:
 class TrainRatio:
     """Replayed rows per decision, kept exactly: updates = floor(ratio x decisions / rows).
 
-    One update replays batch x length rows. Decisions before `begin` (the prefill) pay for nothing,
-    as in DreamerV3. Integers only: a resumed run owes the same updates at the same decisions.
+    One update replays batch x length rows. Decisions before the one given to `begin` pay for
+    nothing: those of the prefill in DreamerV3, none in TD-MPC2. Integers only: a resumed run owes
+    the same updates at the same decisions.
     """
 
     def __init__(self, ratio: float, batch: int, length: int) -> None:
@@ -42,7 +43,7 @@ class TrainRatio:
         self.done = 0
 
     def begin(self, decisions: int) -> None:
-        """Count from here on; a second call changes nothing."""
+        """Count from this decision on; a second call changes nothing."""
         if self.start is None:
             self.start = decisions
 

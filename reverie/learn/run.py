@@ -70,6 +70,9 @@ class RunConfig:
     """Replayed rows per decision: updates per decision = train_ratio / (batch x length)."""
     prefill: int = 1000
     """Decisions with random actions before learning begins."""
+    catch_up: bool = False
+    """Once learning begins, make the updates at once that those decisions pay for; else they pay
+    for none."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)

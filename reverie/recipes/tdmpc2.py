@@ -52,6 +52,7 @@ class TDMPC2Recipe:
             frames=100_000,
             train_ratio=1024.0,
             prefill=2500,
+            catch_up=True,
             optimiser=OptimiserConfig(kind="adam", lr=3e-4, warmup=0, eps=1e-8, agc=0.0, clip=20.0),
         )
     )

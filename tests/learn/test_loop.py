@@ -18,7 +18,7 @@ def curve(path):
 
 def test_killed_at_random_moments(tmp_path):
     command = [sys.executable, "-m", "tests.learn.tiny", "--run", str(tmp_path / "killed")]
-    command += ["--frames", "320", "--kills", "1", "--pause", "0.4"]
+    command += ["--frames", "320", "--kills", "1", "--share", "0.6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = tiny_run(tmp_path / "whole", Quiet(frames=320, evaluate=150))

@@ -95,6 +95,16 @@ def test_counts_are_honest_and_the_record_is_complete(whole):
         assert line["return"] == pytest.approx(by_place[line["stream"], line["episode"]])
 
 
+def test_the_prefill_is_caught_up_where_asked(tmp_path, whole):
+    quiet = Quiet(frames=200)
+    plain = tiny_run(tmp_path / "plain", quiet)
+    caught = tiny_run(tmp_path / "caught", quiet, catch_up=True)
+    per_decision = 20.0 / (4 * 8)
+    assert caught.counters.decisions == plain.counters.decisions == 100
+    assert plain.counters.updates == int(per_decision * (100 - quiet.prefill))
+    assert caught.counters.updates == int(per_decision * 100)
+
+
 def test_learning_makes_the_loss_smaller(whole):
     losses = [line["loss/predict"] for line in read(whole[0] / "log.jsonl", "fit")]
     assert np.mean(losses[-8:]) < 0.6 * np.mean(losses[:8])

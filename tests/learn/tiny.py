@@ -5,6 +5,7 @@ killed at random moments until it is done."""
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import signal
@@ -174,31 +175,46 @@ def tiny_run(path, quiet, *, env=ENV, count=2, prepare=None, **changes) -> Resul
         )
 
 
-def survive(path: Path, quiet: Quiet, seed: int, pause: float) -> int:
-    """Run in a process of its own that is killed after up to `pause` seconds, until it is done."""
+def survive(path: Path, quiet: Quiet, seed: int, share: float) -> int:
+    """Run in a process of its own that is killed after up to `share` of the time that a whole run
+    takes (and a tenth longer with every kill), until it is done; how often it was killed."""
     chance = random.Random(seed)
     LaProp([nn.Parameter(torch.zeros(1))], OptimiserConfig())  # imports what torch imports late
+    begun = time.monotonic()
+    _wait(_child(path.with_name("timed"), quiet))
+    pause = share * (time.monotonic() - begun)
     for kills in range(1000):
-        child = os.fork()
-        if child == 0:
-            try:
-                tiny_run(path, quiet)
-            except BaseException as error:
-                print(repr(error), file=sys.stderr, flush=True)
-                os._exit(1)
-            os._exit(0)
-        deadline = time.monotonic() + chance.uniform(0.0, pause)
-        while time.monotonic() < deadline:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                if status:
-                    raise SystemExit(1)
-                return kills
-            time.sleep(0.001)
+        child = _child(path, quiet)
+        if _wait(child, time.monotonic() + chance.uniform(0.0, pause)):
+            return kills
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         pause *= 1.1
     raise SystemExit("the run never came to its end")
+
+
+def _child(path: Path, quiet: Quiet) -> int:
+    child = os.fork()
+    if child:
+        return child
+    try:
+        tiny_run(path, quiet)
+    except BaseException as error:
+        print(repr(error), file=sys.stderr, flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
+def _wait(child: int, deadline: float = math.inf) -> bool:
+    """Whether it came to its end in time."""
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            if status:
+                raise SystemExit(1)
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def main() -> None:
@@ -206,13 +222,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=800)
     parser.add_argument("--kills", type=int, default=-1, help="seed of the kills")
-    parser.add_argument("--pause", type=float, default=0.5)
+    parser.add_argument("--share", type=float, default=0.5, help="of a whole run, to the first")
     parser.add_argument("--progress", default="off")
     parser.add_argument("--seconds", type=float, default=60.0)
     given = parser.parse_args()
     quiet = Quiet(given.frames, progress=given.progress, seconds=given.seconds, evaluate=150)
     if given.kills >= 0:
-        print(survive(given.run, quiet, given.kills, given.pause))
+        print(survive(given.run, quiet, given.kills, given.share))
     else:
         tiny_run(given.run, quiet)
 

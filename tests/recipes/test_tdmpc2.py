@@ -36,9 +36,9 @@ def tiny(run: Path, frames: int = 120) -> TDMPC2Recipe:
 def test_it_trains_goes_on_and_acts(tmp_path: Path) -> None:
     result = train(tiny(tmp_path / "a", 80))
     assert result.finished
-    assert result.counters.updates == 40
+    assert result.counters.updates == 80
     further = train(tiny(tmp_path / "a", 120))
-    assert further.counters.updates == 80
+    assert further.counters.updates == 120
     loaded = load(tmp_path / "a")
     assert isinstance(loaded.agent, MPC)
     assert loaded.agent.config.proposals == 3

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from reverie.nn.layers import precise
 from reverie.nn.mish import EPS, norm_mish
+from reverie.nn.products import Affine, linear, members
+from reverie.nn.softmax import short_softmax
 
 
 def fill_narrow(weight: Tensor) -> None:
@@ -28,7 +30,7 @@ def simnorm(x: Tensor, group: int) -> Tensor:
 
     Every group is a point of a simplex: entries are in 0..1 and the groups sum to one.
     """
-    return x.unflatten(-1, (-1, group)).softmax(-1).flatten(-2)
+    return short_softmax(x.unflatten(-1, (-1, group))).flatten(-2)
 
 
 class Shared(NamedTuple):
@@ -53,7 +55,7 @@ class Dense(nn.Module):
 
     def norm(self, x: Tensor) -> Tensor:
         """The same without Mish: what SimNorm is given."""
-        x = F.linear(x, self.weight, self.bias)
+        x = linear(x, self.weight, self.bias)
         return F.layer_norm(x, x.shape[-1:], self.gain, self.shift, EPS)
 
     def forward(self, x: Tensor | Shared) -> Tensor:
@@ -63,7 +65,7 @@ class Dense(nn.Module):
             bias = F.linear(x.same, self.weight[:, :same], self.bias)
             product = torch.addmm(bias, x.own, self.weight[:, same:].mT)
         else:
-            product = F.linear(x, self.weight, self.bias)
+            product = linear(x, self.weight, self.bias)
         return norm_mish(product, self.gain, self.shift)
 
 
@@ -76,9 +78,8 @@ class MLP(nn.Module):
         """`layers` of `width`; with `zero`, the output's weights begin at zero."""
         super().__init__()
         widths = [inputs, *[width] * layers]
-        output = nn.Linear(width, outputs)
+        output = Affine(width, outputs)
         (nn.init.zeros_ if zero else fill_narrow)(output.weight)
-        nn.init.zeros_(output.bias)
         self.layers = nn.ModuleList([*(Dense(i, o) for i, o in pairwise(widths)), output])
 
     def forward(self, rows: Tensor | Shared) -> Tensor:
@@ -186,18 +187,18 @@ def run(
     norm(x / (1 - p)) with the published eps is norm(x) with eps (1 - p)^2: dropout need not scale.
     """
     first, *middle, last = layers
-    x, start = first.bias.unsqueeze(1), 0
-    for part in parts:
-        weight = first.weight[..., start : start + part.shape[-1]]
+    sizes = [part.shape[-1] for part in parts]
+    weight, *others = first.weight.split(sizes, -1) if len(parts) > 1 else [first.weight]
+    x = members(parts[0], weight, first.bias)
+    for part, weight in zip(parts[1:], others, strict=True):
         x = torch.baddbmm(x, part.expand(weight.shape[0], -1, -1), weight.mT)
-        start += part.shape[-1]
     eps = EPS
     if kept is not None:
         x, eps = x * kept, EPS * (1 - dropout) ** 2
     x = _normed(x, first, eps)
     for layer in middle:
-        x = _normed(torch.baddbmm(layer.bias.unsqueeze(1), x, layer.weight.mT), layer, EPS)
-    return precise(torch.baddbmm(last.bias.unsqueeze(1), x, last.weight.mT))
+        x = _normed(members(x, layer.weight, layer.bias), layer, EPS)
+    return precise(members(x, last.weight, last.bias))
 
 
 def _normed(x: Tensor, layer: Weights, eps: float) -> Tensor:
