@@ -58,7 +58,7 @@ def command(options: argparse.Namespace, run: Path) -> list[str]:
         return [word.format(run=run) for word in shlex.split(options.command)]
     training = {
         "frames": options.frames,
-        "prefill": options.prefill,
+        "prefill.decisions": options.prefill,
         "train-ratio": options.ratio,
         "log.every": 1,
         "log.progress": "off",

@@ -41,7 +41,7 @@ TINY = [
     "8",
     "--training.train-ratio",
     "2",
-    "--training.prefill",
+    "--training.prefill.decisions",
     "80",
     "--training.log.progress",
     "plain",

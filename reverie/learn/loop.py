@@ -156,8 +156,8 @@ class Loop:
             self._record("episode", {**values, "return": episode.ret, "length": episode.decisions})
         if collected.problem is not None:
             self._bear(collected.problem)
-        if decisions >= self.config.prefill and self.replay.ready:
-            fresh = self.config.catch_up and not self.counters.updates
+        if decisions >= self.config.prefill.decisions and self.replay.ready:
+            fresh = self.config.prefill.catch_up and not self.counters.updates
             self.ratio.begin(0 if fresh else decisions)
         shown = {"return": sum(self.returns) / len(self.returns)} if collected.episodes else None
         self.progress.update(self._now(), "random actions" if filling else "learning", shown)

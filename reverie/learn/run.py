@@ -57,6 +57,20 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True)
+class PrefillConfig:
+    """What comes before learning."""
+
+    decisions: int = 1000
+    """Decisions with random actions."""
+    catch_up: bool = False
+    """Once learning begins, make the updates that they pay for at once; else they pay for none."""
+
+    def __post_init__(self) -> None:
+        if self.decisions < 0:
+            raise ValueError(f"PrefillConfig decisions is {self.decisions}; give at least 0.")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """How a learner is trained."""
 
@@ -68,11 +82,7 @@ class RunConfig:
     """Gradient steps to end at, whatever the frames; 0 for no limit. Recorded data need it."""
     train_ratio: float = 512.0
     """Replayed rows per decision: updates per decision = train_ratio / (batch x length)."""
-    prefill: int = 1000
-    """Decisions with random actions before learning begins."""
-    catch_up: bool = False
-    """Once learning begins, make the updates at once that those decisions pay for; else they pay
-    for none."""
+    prefill: PrefillConfig = field(default_factory=PrefillConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -80,7 +90,7 @@ class RunConfig:
     device: DeviceConfig = field(default_factory=DeviceConfig)
 
     def __post_init__(self) -> None:
-        for name in ("seed", "frames", "updates", "train_ratio", "prefill"):
+        for name in ("seed", "frames", "updates", "train_ratio"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"RunConfig {name} is {value}; it must be at least 0 and finite.")

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from reverie.nn.products import Affine, blocks
+
 EPS = 1e-4
 
 
@@ -22,11 +24,10 @@ def fill_truncated_normal(weight: Tensor, fan_in: int, scale: float = 1.0) -> No
         nn.init.trunc_normal_(weight, 0.0, 1.0, -2.0, 2.0).mul_(deviation * scale)
 
 
-def linear(inputs: int, outputs: int, scale: float = 1.0) -> nn.Linear:
+def linear(inputs: int, outputs: int, scale: float = 1.0) -> Affine:
     """`x W^T + b`, `[..., inputs] -> [..., outputs]`; b starts at zero."""
-    layer = nn.Linear(inputs, outputs)
+    layer = Affine(inputs, outputs)
     fill_truncated_normal(layer.weight, inputs, scale)
-    nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -148,7 +149,5 @@ class BlockLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., inputs] -> [..., outputs]`."""
-        blocks = self.weight.shape[0]
-        groups = x.reshape(-1, blocks, x.shape[-1] // blocks).transpose(0, 1)
-        out = torch.bmm(groups, self.weight).transpose(0, 1)
+        out = blocks(x.reshape(-1, x.shape[-1]), self.weight)
         return out.reshape(*x.shape[:-1], -1) + self.bias

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 ROWS = 8
 """With fewer rows calling oneDNN costs more than it saves."""
 
+MANY = 128
+"""The same where it is called for each block."""
+
 
 @cache
 def onednn() -> bool:
@@ -51,6 +54,14 @@ def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     return left @ right if bias is None else torch.addmm(bias, left, right)
 
 
+def products(left: Tensor, right: Tensor) -> Tensor:
+    """left_k right_k, `[K, N, I] x [K, I, O] -> [K, N, O]`, without a gradient; any strides."""
+    if not _fits(left, right) or _half(left):
+        return torch.bmm(left, right)
+    pairs = zip(left.unbind(0), right.unbind(0), strict=True)
+    return torch.stack([product(a, b) for a, b in pairs])
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, `[..., I] -> [..., O]` with W `[O, I]` and b `[O]`."""
     if not _fits(x, weight) or _half(x) or x.numel() < ROWS * x.shape[-1]:
@@ -67,10 +78,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class Affine(nn.Module):
     """`linear` as a layer, `[..., I] -> [..., O]`; the weight is to be filled, the bias is zero."""
 
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """x W^T + b."""
@@ -88,6 +99,17 @@ def members(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         out: Tensor = Members.apply(x, weight, bias)
         return out
     return _members(x, weight, bias)
+
+
+def blocks(x: Tensor, weight: Tensor) -> Tensor:
+    """A product whose matrix is G blocks on its diagonal, `[N, G I] -> [N, G O]`; W `[G, I, O]`."""
+    if not _fits(x, weight) or x.shape[0] < MANY or _half(x):
+        groups = x.unflatten(-1, (weight.shape[0], -1)).transpose(0, 1)
+        return torch.bmm(groups, weight).transpose(0, 1).flatten(1)
+    if torch.is_grad_enabled() and _learns(x, weight, None):
+        out: Tensor = Blocks.apply(x, weight)
+        return out
+    return _blocks(x, weight)
 
 
 def _fits(x: Tensor, weight: Tensor) -> bool:
@@ -155,6 +177,33 @@ class Members(torch.autograd.Function):
             pairs = zip(grads, inputs, strict=True)
             w_grad = torch.stack([product(g.t(), rows) for g, rows in pairs])
         return x_grad, w_grad, grad.sum(1) if to_bias else None
+
+
+class Blocks(torch.autograd.Function):
+    """y_g = x_g W_g:  dx_g = dy_g W_g^T,  dW_g = x_g^T dy_g."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        """Keep the input and the weight."""
+        ctx.save_for_backward(x, weight)
+        return _blocks(x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Block by block."""
+        x, weight = ctx.saved_tensors
+        to_x, to_weight = ctx.needs_input_grad
+        pairs = zip(x.chunk(len(weight), 1), grad.chunk(len(weight), 1), strict=True)
+        return (
+            _blocks(grad, weight.mT) if to_x else None,
+            torch.stack([product(a.t(), g) for a, g in pairs]) if to_weight else None,
+        )
+
+
+def _blocks(x: Tensor, weight: Tensor) -> Tensor:
+    pairs = zip(x.chunk(len(weight), 1), weight, strict=True)
+    return torch.cat([product(part, w) for part, w in pairs], 1)
 
 
 def dense(x: Tensor) -> Tensor:

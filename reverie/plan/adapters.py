@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -33,38 +34,50 @@ def plan_costs(
     optimiser: Optimiser,
     horizon: int,
     *,
+    together: int = 1,
     start: Start | None = None,
     generator: Generator | None = None,
+    device: torch.device | str | None = None,
 ) -> Solved:
     """A plan for a model with `get_cost`, by any optimiser.
 
     Args:
         model: the model, such as one of stable-worldmodel's.
-        info: what it needs to know, each tensor or array `[B, ...]`; what else is in it is passed
-            on as it is.
+        info: what it needs to know, each tensor or array `[B, ...]`, text too; what else is in it
+            is passed on as it is. The model gets a dictionary of its own each time, with floating
+            numbers as float32, which its plans are.
         action: bounds of one action of the plan.
         optimiser: how to search.
         horizon: H, steps of the plan.
+        together: how many problems the model is asked about at once. Several models of
+            stable-worldmodel can answer for one only.
         start: the last plan, moved on (`search.shift(solved.start, steps)`).
         generator: of the search.
+        device: where the model is; where the first tensor of `info` is if not given.
 
     Raises:
         ValueError: nothing in `info` says how many problems there are.
     """
-    values = {name: torch.as_tensor(v) for name, v in info.items() if hasattr(v, "shape")}
-    batch = {len(v) for v in values.values() if v.ndim}
+    values = {n: v for n, v in info.items() if getattr(v, "shape", ())}
+    batch = {len(v) for v in values.values()}
     if len(batch) != 1:
         raise ValueError(
             f"The entries of info need one number of rows; found {sorted(batch)} in "
             f"{sorted(values) or 'no tensor at all'}."
         )
     rows = batch.pop()
-    device = next(iter(values.values())).device
+    if device is None:
+        tensors = (v.device for v in values.values() if isinstance(v, Tensor))
+        device = next(tensors, torch.device("cpu"))
+    known = {n: _held(v, device) for n, v in values.items()}
 
     def cost(plans: Tensor) -> Tensor:
-        many = plans.shape[1]
-        spread = {n: v.unsqueeze(1).expand(-1, many, *v.shape[1:]) for n, v in values.items()}
-        return model.get_cost({**info, **spread}, plans.contiguous())
+        costs = []
+        for first in range(0, rows, together):
+            some = slice(first, first + together)
+            spread = {n: _spread(v[some], plans.shape[1]) for n, v in known.items()}
+            costs.append(model.get_cost({**info, **spread}, plans[some].contiguous()))
+        return torch.cat(costs)
 
     box = Box(action, device)
     begin = start or nothing_known(optimiser, rows, horizon, box)
@@ -72,14 +85,33 @@ def plan_costs(
         return minimise(optimiser, cost, box, begin, draw=lambda make: make(rows, generator))
 
 
+def _held(value: Any, device: torch.device | str) -> Any:
+    """An entry of `info` where the model is; text stays an array."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSU":
+        return value
+    tensor = torch.as_tensor(value)
+    return tensor.to(device, torch.float32 if tensor.is_floating_point() else None)
+
+
+def _spread(value: Any, many: int) -> Any:
+    """`[B, K, ...]` of `[B, ...]`."""
+    if isinstance(value, Tensor):
+        return value.unsqueeze(1).expand(-1, many, *value.shape[1:])
+    return np.repeat(value[:, None], many, 1)
+
+
 @dataclass(frozen=True)
 class Flat:
-    """A world model whose state is one vector, as the MPPI of pytorch_mppi needs it.
+    """A world model whose state is one vector, as the planners of others need it.
 
         flat = Flat(model, state, steps=15)
-        MPPI(flat.dynamics, flat.running_cost, flat.size, noise_sigma, horizon=15,
-             step_dependent_dynamics=True)
-        controller.command(flat.pack(state))
+
+        controller = pytorch_mppi.MPPI(flat.dynamics, flat.running_cost, flat.size, noise_sigma,
+                                       horizon=15, step_dependent_dynamics=True)
+        controller.command(flat.pack(state)[0])
+
+        solver = stable_worldmodel.solver.CEMSolver(flat, batch_size=B)
+        solver.solve({"state": flat.pack(state)})
 
     The last entry of the vector is the cost of the step that led there.
     """
@@ -127,14 +159,8 @@ class Flat:
     @torch.no_grad()
     def dynamics(self, vector: Tensor, action: Tensor, step: int = 0) -> Tensor:
         """`[K, X]` after actions `[K, A]`; `step` counts within a plan."""
-        noise = tree.select(self.__dict__["_noise"], step % self.steps)
-        noise = tree.map(lambda x: x.expand(len(vector), *x.shape[1:]), noise)
-        future = rollout.imagine(
-            self.model,
-            self.unpack(vector),
-            action.reshape(1, len(vector), 1, -1),
-            tree.map(lambda x: x.unsqueeze(0), noise),
-        )
+        plans = action.reshape(1, len(vector), 1, -1)
+        future = self._future(vector, plans, step % self.steps)
         rows = torch.zeros(len(vector), dtype=torch.int64, device=vector.device)
         cost = self.objective(self.model, future, rows)[0]
         return self.pack(tree.select(future.states, 0), cost)
@@ -142,3 +168,27 @@ class Flat:
     def running_cost(self, vector: Tensor, action: Tensor, step: int = 0) -> Tensor:
         """`[K]`: the cost of the step that led to the state."""
         return vector[:, -1]
+
+    def get_cost(self, info_dict: dict[str, Any], action_candidates: Tensor) -> Tensor:
+        """Costs `[B, K]` of plans `[B, K, H, A]` from states `[B, K, X]` under "state".
+
+        An objective that tells problems apart needs all of them at once (`batch_size=B`).
+
+        Raises:
+            ValueError: the plans are longer than `steps`.
+        """
+        batch, many, horizon = action_candidates.shape[:3]
+        if horizon > self.steps:
+            raise ValueError(f"Plans have {horizon} steps, more than Flat(steps={self.steps}).")
+        plans = action_candidates.flatten(0, 1).transpose(0, 1).unsqueeze(2)
+        future = self._future(info_dict["state"].flatten(0, 1), plans, 0)
+        rows = torch.arange(batch, device=plans.device).repeat_interleave(many)
+        return self.objective(self.model, future, rows).sum(0).reshape(batch, many)
+
+    def _future(self, vector: Tensor, plans: Tensor, step: int) -> rollout.Rollout:
+        """The future of plans `[H, K, 1, A]`, with the noise from `step` on."""
+        noise = tree.map(
+            lambda x: x[step : step + len(plans)].expand(-1, len(vector), *x.shape[2:]),
+            self.__dict__["_noise"],
+        )
+        return rollout.imagine(self.model, self.unpack(vector), plans, noise)

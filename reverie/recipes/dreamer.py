@@ -14,7 +14,7 @@ from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
 from reverie.imagine import ActorCriticConfig, ImaginationLearner, ReturnConfig
 from reverie.learn.optim import OptimiserConfig
-from reverie.learn.run import RunConfig
+from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.dreamer import CellConfig, Dreamer, DreamerConfig, LatentConfig, sized
 
 Size = Literal["1m", "12m", "25m", "50m", "100m", "200m", "400m", "custom"]
@@ -104,7 +104,7 @@ def quick(
         training=RunConfig(
             frames=frames,
             train_ratio=train_ratio,
-            prefill=500,
+            prefill=PrefillConfig(decisions=500),
             optimiser=OptimiserConfig(lr=1e-3, warmup=100),
         ),
     )

@@ -13,7 +13,7 @@ from reverie.core.spec import Space
 from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
 from reverie.learn.optim import OptimiserConfig
-from reverie.learn.run import RunConfig
+from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.tdmpc2 import TDMPC2, TDMPC2Config, sized
 from reverie.plan import MPC, MPPI, MPCConfig, tdmpc2_mppi
 from reverie.plan.learner import PlanningLearner
@@ -51,8 +51,7 @@ class TDMPC2Recipe:
         default_factory=lambda: RunConfig(
             frames=100_000,
             train_ratio=1024.0,
-            prefill=2500,
-            catch_up=True,
+            prefill=PrefillConfig(decisions=2500, catch_up=True),
             optimiser=OptimiserConfig(kind="adam", lr=3e-4, warmup=0, eps=1e-8, agc=0.0, clip=20.0),
         )
     )

@@ -19,7 +19,13 @@ from reverie.learn.directory import RunDirectory, RunLockedError
 from reverie.learn.fit import DivergenceError
 from reverie.learn.learner import latent_spaces
 from reverie.learn.log import LogConfig, read
-from reverie.learn.run import CheckpointConfig, EvaluateConfig, RunConfig, train
+from reverie.learn.run import (
+    CheckpointConfig,
+    EvaluateConfig,
+    PrefillConfig,
+    RunConfig,
+    train,
+)
 from tests.learn.tiny import ENV, Quiet, config, learner_for, tiny_run
 
 # a killed run cannot close its files
@@ -98,7 +104,7 @@ def test_counts_are_honest_and_the_record_is_complete(whole):
 def test_the_prefill_is_caught_up_where_asked(tmp_path, whole):
     quiet = Quiet(frames=200)
     plain = tiny_run(tmp_path / "plain", quiet)
-    caught = tiny_run(tmp_path / "caught", quiet, catch_up=True)
+    caught = tiny_run(tmp_path / "caught", quiet._replace(catch_up=True))
     per_decision = 20.0 / (4 * 8)
     assert caught.counters.decisions == plain.counters.decisions == 100
     assert plain.counters.updates == int(per_decision * (100 - quiet.prefill))
@@ -429,6 +435,7 @@ def test_nothing_is_warned_about_in_a_good_run(tmp_path):
     "wrong",
     [
         lambda: RunConfig(frames=-1),
+        lambda: PrefillConfig(-1),
         lambda: RunConfig(train_ratio=float("nan")),
         lambda: EvaluateConfig(episodes=0),
         lambda: CheckpointConfig(seconds=0),

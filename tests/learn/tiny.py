@@ -25,7 +25,14 @@ from reverie.learn.directory import RunDirectory
 from reverie.learn.learner import Update, latent_spaces
 from reverie.learn.log import LogConfig
 from reverie.learn.optim import LaProp, OptimiserConfig
-from reverie.learn.run import CheckpointConfig, EvaluateConfig, Result, RunConfig, train
+from reverie.learn.run import (
+    CheckpointConfig,
+    EvaluateConfig,
+    PrefillConfig,
+    Result,
+    RunConfig,
+    train,
+)
 
 WIDTH = 16
 
@@ -123,6 +130,7 @@ class Quiet(NamedTuple):
     workers: int = 0
     progress: str = "off"
     prefill: int = 60
+    catch_up: bool = False
     context: int = 1
 
 
@@ -135,7 +143,7 @@ def config(quiet, **changes):
         "frames": quiet.frames,
         "updates": quiet.updates,
         "train_ratio": 20.0,
-        "prefill": quiet.prefill,
+        "prefill": PrefillConfig(quiet.prefill, quiet.catch_up),
         "evaluate": EvaluateConfig(quiet.evaluate, episodes=3),
         "checkpoint": CheckpointConfig(quiet.seconds, quiet.decisions),
         "log": LogConfig(quiet.every, progress=quiet.progress, seconds=1.0),

@@ -10,7 +10,7 @@ import pytest
 from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
 from reverie.imagine import ActorCriticConfig
-from reverie.learn.run import RunConfig
+from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.dreamer import CellConfig, DreamerConfig, LatentConfig
 from reverie.recipes.dreamer import DreamerRecipe
 from reverie.recipes.run import train
@@ -29,7 +29,7 @@ def tiny(run: Path, **changes: object) -> DreamerRecipe:
         ),
         behaviour=ActorCriticConfig(horizon=3, starts=2, units=8),
         replay=ReplayConfig(batch=2, length=8),
-        training=RunConfig(frames=240, train_ratio=2, prefill=80),
+        training=RunConfig(frames=240, train_ratio=2, prefill=PrefillConfig(80)),
     )
     return replace(recipe, **changes)  # type: ignore[arg-type]
 

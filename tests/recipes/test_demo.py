@@ -15,7 +15,7 @@ def test_the_demo_is_within_its_budget() -> None:
     """What it does is fixed in frames, so that every machine learns the same."""
     made = recipe(Path("runs/demo"))
     rows = made.replay.batch * made.replay.length
-    decisions = made.training.frames // made.env.repeat - made.training.prefill
+    decisions = made.training.frames // made.env.repeat - made.training.prefill.decisions
     assert decisions * made.training.train_ratio / rows == pytest.approx(1250, rel=0.1)
 
 

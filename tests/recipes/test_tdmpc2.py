@@ -9,7 +9,7 @@ import torch
 from reverie.core.spec import Space
 from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
-from reverie.learn.run import RunConfig
+from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.tdmpc2 import NetConfig, TDMPC2Config
 from reverie.plan import MPC, MPCConfig, tdmpc2_mppi
 from reverie.recipes.run import load, train
@@ -20,7 +20,9 @@ from reverie.recipes.tdmpc2 import TDMPC2Recipe
 def tiny(run: Path, frames: int = 120) -> TDMPC2Recipe:
     recipe = TDMPC2Recipe(run=run)
     net = NetConfig(encoder=16, encoder_layers=2, width=16, latent=16, heads=3)
-    training = replace(recipe.training, frames=frames, prefill=40, train_ratio=16.0)
+    training = replace(
+        recipe.training, frames=frames, prefill=PrefillConfig(40, catch_up=True), train_ratio=16.0
+    )
     return replace(
         recipe,
         env=EnvConfig("toy:pendulum", max_decisions=30),

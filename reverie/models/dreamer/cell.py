@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reverie.models.dreamer.config import CellConfig
 from reverie.nn.layers import BlockLinear, Dense, fill_truncated_normal, linear, norm_silu, tanh
+from reverie.nn.products import linear as affine
 
 
 def bounded(action: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ class BlockGRU(nn.Module):
     def forward(self, deter: Tensor, latent: Tensor, action: Tensor) -> Tensor:
         """h' `[B, D]` from h `[B, D]`, z `[B, Z]` and the embedded action `[B, H]`."""
         x = torch.cat([self.deter_in(deter), self.latent_in(latent), action], -1)
-        y = norm_silu(torch.addmm(self.recur(deter), x, self.mix), self.gain)
+        y = norm_silu(self.recur(deter) + affine(x, self.mix.t()), self.gain)
         blocks = self.gates.weight.shape[0]
         gates = self.gates(y).unflatten(-1, (blocks, 3, -1))
         reset, candidate, update = (gate.flatten(-2) for gate in gates.unbind(-2))

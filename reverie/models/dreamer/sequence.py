@@ -21,6 +21,7 @@ from torch import Tensor
 from reverie.models.dreamer.latent import Categorical
 from reverie.nn.categorical import mix_uniform, one_hot_sample
 from reverie.nn.layers import inverse_rms, silu_backward, tanh, unit_backward
+from reverie.nn.products import product, products
 
 if TYPE_CHECKING:
     from reverie.models.dreamer.cell import BlockGRU
@@ -251,7 +252,7 @@ def weight_gradients(w: Weights, tape: Step, slopes: Slope) -> Weights:
         return x.flatten(0, 1)
 
     def outer(left: Tensor, right: Tensor) -> Tensor:
-        return rows(left).t() @ rows(right)
+        return product(rows(left).t(), rows(right))
 
     gates = slopes.gates.transpose(0, 1).flatten(1, 2)  # [G, T B, 3 d]
     pre = to_blocks(rows(slopes.pre), blocks)
@@ -263,10 +264,10 @@ def weight_gradients(w: Weights, tape: Step, slopes: Slope) -> Weights:
         latent_b=slopes.latent.sum((0, 1)),
         latent_g=slopes.latent_g.sum((0, 1)),
         mix=outer(tape.x, slopes.pre),
-        recur_w=torch.bmm(to_blocks(rows(tape.deter_in), blocks).mT, pre),
+        recur_w=products(to_blocks(rows(tape.deter_in), blocks).mT, pre),
         recur_b=slopes.pre.sum((0, 1)),
         recur_g=slopes.pre_g.sum((0, 1)),
-        gates_w=torch.bmm(to_blocks(rows(tape.y), blocks).mT, gates),
+        gates_w=products(to_blocks(rows(tape.y), blocks).mT, gates),
         gates_b=gates.sum(1).flatten(),
         post_w=outer(slopes.post, tape.deter),
         post_b=slopes.post.sum((0, 1)),
