@@ -43,7 +43,7 @@ def openloop(
     """Errors of `predict` against horizon, for every sensor and the reward, beside the baselines.
 
     Args:
-        model: any world model that predicts observations.
+        model: any world model that predicts observations, the reward or both.
         windows: what really happened, `observed + horizon` rows or more each.
         observed: C, rows the model filters first.
         horizon: H, decisions it then imagines.
@@ -55,7 +55,8 @@ def openloop(
         generator: of the noise.
         seed: of the bootstrap.
     """
-    model.spec.require("obs")
+    if "reward" not in model.spec.provides:
+        model.spec.require("obs")
     scale = {**_deviation(model, windows.batch), **(deviation or {})}
     parts: list[dict[str, _Errors]] = []
     for rows in torch.arange(len(windows.episode)).split(at_once):

@@ -15,6 +15,7 @@ import torch.utils.deterministic
 from torch import Tensor
 
 from reverie.core import tree
+from reverie.nn.products import onednn
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -95,6 +96,7 @@ class Device:
             "precision": self.precision,
             "threads": torch.get_num_threads(),
             "compile": self.compile,
+            "products": "onednn" if onednn() else "blas",
             "torch": torch.__version__,
         }
 

@@ -320,7 +320,9 @@ class Loop:
             note += f" {gained:,} rows recorded after it were taken in."
         there, here = found.about["device"], self.device.describe()
         changed = [
-            f"{name} {there[name]} -> {here[name]}" for name in here if there[name] != here[name]
+            f"{name} {there.get(name)} -> {here[name]}"
+            for name in here
+            if there.get(name) != here[name]
         ]
         if changed:
             note += f" Not bitwise what it would have been: {', '.join(changed)}."

@@ -232,6 +232,8 @@ def _frames(
     if take.problem:
         return None, None, (f"The robot could not be drawn. {take.problem}",)
     frames = np.stack(take.frames[: len(shown)])
+    if not imagined:
+        return frames, None, ("This model predicts no observations: its rewards are shown.",)
     if not take.poses:
         return frames, None, ("What was imagined is shown as curves: this robot cannot be posed.",)
     found = recover(env.name, imagined, np.stack(take.poses[:observed]), env.dt)

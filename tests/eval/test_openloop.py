@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from reverie.core.spec import Spec
+from reverie.core.model import Obs
+from reverie.core.spec import Output, Spec
 from reverie.eval.openloop import openloop
 from tests.eval.worlds import POINT, Camera, Chunked, Filmed, Point, images, record
 
@@ -105,7 +106,23 @@ def test_rows_in_which_a_sensor_was_missing_do_not_count() -> None:
     assert max(repeat.mean[0], repeat.mean[3]) < 100
 
 
-def test_a_model_without_observations_is_refused() -> None:
-    spec = Spec(obs=POINT.obs, action=POINT.action, dt=1.0, provides=frozenset({"reward"}))
+class Blind(Point):
+    """The point that decodes nothing."""
+
+    def __init__(self, provides: frozenset[Output]) -> None:
+        super().__init__(spec=Spec(POINT.obs, POINT.action, dt=1.0, provides=provides))
+
+    def decode(self, state: torch.Tensor) -> Obs:
+        return {}
+
+
+def test_a_model_of_rewards_alone_is_judged_by_them() -> None:
+    found = openloop(Blind(frozenset({"reward"})), record(4, 8), observed=2, horizon=3)
+    assert [sensor.name for sensor in found.sensors] == ["reward"]
+    assert max(found.sensors[0].errors["mae"]["model"].mean) < 1e-6
+    assert max(found.sensors[0].errors["mae"]["repeat"].mean) > 0.1
+
+
+def test_a_model_that_predicts_neither_is_refused() -> None:
     with pytest.raises(ValueError, match="predicts obs"):
-        openloop(Point(spec=spec), record(2, 8), observed=2, horizon=3)
+        openloop(Blind(frozenset({"continues"})), record(2, 8), observed=2, horizon=3)

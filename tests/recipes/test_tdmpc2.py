@@ -13,7 +13,7 @@ from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.tdmpc2 import NetConfig, TDMPC2Config
 from reverie.plan import MPC, MPCConfig, tdmpc2_mppi
 from reverie.recipes.run import load, train
-from reverie.recipes.study import evaluate
+from reverie.recipes.study import evaluate, report
 from reverie.recipes.tdmpc2 import TDMPC2Recipe
 
 
@@ -46,6 +46,8 @@ def test_it_trains_goes_on_and_acts(tmp_path: Path) -> None:
     assert loaded.agent.config.proposals == 3
     first, second = (evaluate(load(tmp_path / "a"), episodes=2) for _ in range(2))
     assert first == second
+    page = report(loaded, episodes=2).read_text()
+    assert "predicts no observations" in page and "rewards are shown" in page
 
 
 def test_the_published_size_plans_with_the_discount_of_the_model() -> None:
