@@ -10,7 +10,6 @@ Legend: `K` members, `N` rows, `I` inputs, `O` outputs.
 from __future__ import annotations
 
 import platform
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,12 @@ MANY = 128
 """The same where it is called for each block."""
 
 
-@cache
 def onednn() -> bool:
     """Whether float32 products go through oneDNN on this machine."""
+    return _ONEDNN
+
+
+def _choose() -> bool:
     if not torch.backends.mkldnn.is_available() or not hasattr(
         torch.ops.mkldnn, "_linear_pointwise"
     ):
@@ -45,13 +47,34 @@ def _maker() -> str:
     return next((s.split(":")[1].strip() for s in lines if s.startswith("vendor_id")), "")
 
 
+_ONEDNN = _choose()
+
+
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """left right + bias, `[N, I] x [I, O] -> [N, O]`, without a gradient; any strides."""
-    if _fits(left, right):
-        kernel = torch.ops.mkldnn._linear_pointwise
-        out: Tensor = kernel(dense(left), dense(right.t()), bias, "none", [], "")
+    if not _fits(left, right):
+        return left @ right if bias is None else torch.addmm(bias, left, right)
+    if torch.compiler.is_compiling():
+        out: Tensor = _opaque(left, right, bias)
         return out
-    return left @ right if bias is None else torch.addmm(bias, left, right)
+    return _multiply(left, right, bias)
+
+
+def _multiply(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    kernel = torch.ops.mkldnn._linear_pointwise
+    out: Tensor = kernel(dense(left), dense(right.t()), bias, "none", [], "")
+    return out
+
+
+@torch.library.custom_op("reverie::product", mutates_args=())
+def _opaque(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    """For compiled code, whose own way with the operator takes constant weights alone."""
+    return _multiply(left, right, bias)
+
+
+@_opaque.register_fake
+def _shape(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
+    return left.new_empty(left.shape[0], right.shape[1])
 
 
 def products(left: Tensor, right: Tensor) -> Tensor:

@@ -112,8 +112,8 @@ class MPPI:
             candidates = take(candidates, index)
         log_weights = (costs / -self.temperature).log_softmax(1)
         weights = log_weights.exp()
-        lost = bool(costs.isinf().all(1).any())
         mean = _mix(weights, candidates)
+        lost = bool(mean.isnan().any())  # where no candidate has a finite cost
         if lost:
             mean = cem.or_before(costs, mean, search.mean)
         deviation = search.deviation

@@ -259,7 +259,8 @@ def minimise(
         with torch.set_grad_enabled(candidates.requires_grad):
             costs = _checked(judged(box.actions(candidates)), candidates)
         least = torch.minimum(least, costs.detach().amin(1))
-        _require_finite(least, costs.shape[1])
+        if not made:  # later ones cannot be worse
+            _require_finite(least, costs.shape[1])
         search = optimiser.tell(search, box, candidates, costs)
         made += 1
     if optimiser.options > 1:
@@ -305,6 +306,8 @@ def _checked(costs: Tensor, candidates: Tensor) -> Tensor:
             f"The cost of candidates {tuple(candidates.shape)} has shape {tuple(costs.shape)}; "
             f"it must be {tuple(candidates.shape[:2])}, one number for each candidate."
         )
+    if bool(costs.isfinite().all()):
+        return costs
     return torch.nan_to_num(costs, nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -44,3 +47,29 @@ def test_nothing_is_compiled_unless_asked_for():
         return 2 * x
 
     assert settle(DeviceConfig(device="cpu")).compiled(double) is double
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has mallopt")
+def test_what_was_freed_serves_again_without_fresh_pages():
+    """In a process of its own: a large block is freed and asked for again, many times."""
+    program = (
+        "import resource, sys, torch\n"
+        "from reverie.learn.device import keep_memory\n"
+        "kept = sys.argv[1] == 'keep' and keep_memory()\n"
+        "def use():\n"
+        "    held = [torch.ones(10_000_000 + 1000 * k) for k in range(4)]\n"
+        "    return sum(float(x[0]) for x in held)\n"
+        "[use() for _ in range(8)]\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "[use() for _ in range(4)]\n"
+        "print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = {}
+    for way in ("keep", "plain"):
+        command = [sys.executable, "-c", program, way]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        kept, count = done.stdout.split()
+        faults[way] = int(count)
+        if way == "keep" and kept == "False":
+            pytest.skip("this C library has no mallopt")
+    assert 4 * faults["keep"] < faults["plain"]
