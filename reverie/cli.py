@@ -17,7 +17,7 @@ T = TypeVar("T")
 USAGE = """usage: reverie COMMAND [options]
 
   train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
-  eval RUN       the return of its policy, beside random actions
+  eval RUN       the return of its policy on each task, beside random actions
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
   report RUN     one self-contained HTML page about the run
@@ -169,13 +169,15 @@ def _short_env(word: str) -> str:
 def _eval(arguments: list[str]) -> int:
     options = _parse(EvalOptions, "eval", arguments)
     from reverie.recipes.run import load
-    from reverie.recipes.study import evaluate
+    from reverie.recipes.study import evaluate_each
 
-    result = evaluate(load(options.run), options.episodes, options.sample, options.seed)
+    results = evaluate_each(load(options.run), options.episodes, options.sample, options.seed)
     table = _table("policy", "mean return", "95 % interval", "episodes")
-    for name, returns in (("learned", result.policy), ("random", result.baseline)):
-        interval = f"{returns.low:.1f} to {returns.high:.1f}"
-        table.add_row(name, f"{returns.mean:.1f}", interval, str(returns.n))
+    for task, result in results.items():
+        where = f"{task}, " if len(results) > 1 else ""
+        for name, returns in (("learned", result.policy), ("random", result.baseline)):
+            interval = f"{returns.low:.1f} to {returns.high:.1f}"
+            table.add_row(where + name, f"{returns.mean:.1f}", interval, str(returns.n))
     _console().print(table)
     return 0
 

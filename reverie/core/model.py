@@ -175,8 +175,9 @@ class Policy(Protocol):
 class Agent(Protocol):
     """Who chooses actions from what is sensed: a policy on a model, a planner, a script."""
 
-    def begin(self, batch: int) -> Any:
-        """The memory before anything was sensed; an immutable tree, every leaf `[B, ...]`."""
+    def begin(self, batch: int, obs: Obs | None = None) -> Any:
+        """The memory before anything was sensed; an immutable tree, every leaf `[B, ...]`. The rows
+        `obs` that it will read first may bring context; where `first`, `act` takes it by itself."""
         ...
 
     def act(

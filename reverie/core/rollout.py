@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from reverie.core import tree
 from reverie.core.model import Obs, Sequential, Transition, WorldModel
+from reverie.core.spec import Spec
 
 
 class Rollout(NamedTuple):
@@ -28,18 +29,28 @@ def draw(model: WorldModel[Any, Any], steps: int, batch: int, generator: Generat
     return tree.unflatten(model.noise(steps * batch, generator), steps, batch)
 
 
+def context_of(spec: Spec, obs: Obs, given: Obs | None = None) -> Obs | None:
+    """The context that rows `obs` `[B, ...]` bring, for `initial`: a sensor that has the name of an
+    entry of `spec.context` is that entry. `given` stands for what they do not bring; None: nothing.
+    """
+    return {**(given or {}), **{name: obs[name] for name in spec.context if name in obs}} or None
+
+
 def encode(
     model: WorldModel[Any, Any],
     obs: Obs,
     context: Obs | None = None,
     generator: Generator | None = None,
 ) -> Any:
-    """The state after a first observation, without a past: `observe(initial, 0, obs, first)`."""
+    """The state after a first observation, without a past: `observe(initial, 0, obs, first)`.
+
+    `context` `[B, ...]` is what is constant in the episode, where `obs` does not bring it.
+    """
     some = next(iter(obs.values()))
     batch = some.shape[0]
     action = torch.zeros(batch, model.spec.chunk, *model.spec.action.shape, device=some.device)
     first = torch.ones(batch, dtype=torch.bool, device=some.device)
-    state = model.initial(batch, context)
+    state = model.initial(batch, context_of(model.spec, obs, context))
     return model.observe(state, action, obs, first, model.noise(batch, generator))
 
 

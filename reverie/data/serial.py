@@ -53,6 +53,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _read_tuple(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if isinstance(value, list) and kinds[1:] == (Ellipsis,):
+        return tuple(_read(kinds[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if not isinstance(value, list) or len(value) != len(kinds):
         raise ValueError(f"{where} is {value!r}; {len(kinds)} values are needed.")
     return tuple(_read(k, v, where) for k, v in zip(kinds, value, strict=True))

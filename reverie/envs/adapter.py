@@ -25,7 +25,10 @@ _SEEDS = 2**32
 
 
 class Simulator(Protocol):
-    """A world that advances one frame at a time, in its own units."""
+    """A world that advances one frame at a time, in its own units.
+
+    One whose clock ends every episode may say after how many frames: `frames`, an integer.
+    """
 
     name: str
     obs: Mapping[str, Space]
@@ -67,6 +70,8 @@ class Adapter:
     with an infinite bound keeps its own scale. With `pixels` the observation "image" is a picture,
     uint8 `[3, h, w]`, drawn once per decision; with `physics` the observation "physics" is the
     whole state of a MuJoCo simulator, float64.
+
+    `decisions` is how many an episode has that nothing but a clock ends; 0 where there is no clock.
     """
 
     def __init__(
@@ -108,6 +113,8 @@ class Adapter:
         self.dt = simulator.dt * repeat
         self.repeat = repeat
         self.repeatable = simulator.repeatable
+        clocks = (-(-getattr(simulator, "frames", 0) // repeat), max_decisions)
+        self.decisions = min(filter(None, clocks), default=0)
         check_spaces(self.name, self.obs, self.action)
 
     @property

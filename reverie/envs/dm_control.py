@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -84,6 +85,8 @@ class DmControl:
             high=tuple(np.broadcast_to(bounds.maximum, bounds.shape).tolist()),
         )
         self.dt = float(self._env.control_timestep())
+        limit = self._env._step_limit
+        self.frames = math.ceil(limit) if math.isfinite(limit) else 0
         self.repeatable = True
         self._sensed: Mapping[str, Any] = {}
 

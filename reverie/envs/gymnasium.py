@@ -136,6 +136,7 @@ class GymnasiumSimulator:
         self.obs: Mapping[str, Space] = {key: sense.space for key, sense in self._senses.items()}
         self.action, self._to_native = _action(self.name, env.action_space)
         self.dt = _dt(env)
+        self.frames = int((spec and spec.max_episode_steps) or 0)
         if repeatable is None:
             repeatable = not (spec and spec.nondeterministic)
         self.repeatable = repeatable

@@ -42,14 +42,19 @@ def episode_seed(seed: int, env: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, env, episode]).generate_state(1)[0])
 
 
+Maker = str | EnvConfig | Callable[[], Env]
+"""What one environment is made from: a name, its configuration, or a function."""
+
+
 def parallel(
-    make_env: str | EnvConfig | Callable[[], Env], count: int, seed: int, workers: int = 0
+    make_env: Maker | list[Maker] | tuple[Maker, ...], count: int, seed: int, workers: int = 0
 ) -> Parallel:
     """`count` copies of an environment.
 
     Args:
         make_env: A name, an `EnvConfig`, or a callable that makes one environment; worker processes
-            need one that can be pickled.
+            need one that can be pickled. Of several, alike in spaces and times, environment i is
+            made by number i mod n.
         count: N, the number of environments.
         seed: From which every episode's seed follows (`episode_seed`).
         workers: Number of worker processes that share them; 0 steps them in this process. A script
@@ -63,21 +68,25 @@ def parallel(
             f"parallel was given count={count}, workers={workers}, seed={seed}; "
             f"it needs at least 1 environment, and workers and seed of at least 0."
         )
-    if isinstance(make_env, str | EnvConfig):
-        from reverie.envs import make
-
-        make_env = functools.partial(make, make_env)
+    kinds = make_env if isinstance(make_env, list | tuple) else [make_env]
+    makers = [_callable(kinds[i % len(kinds)]) for i in range(count)]
     if workers == 0:
-        return Parallel([Local(make_env, count)], seed)
-    shares = [len(part) for part in np.array_split(np.arange(count), min(workers, count))]
+        return Parallel([Local(makers)], seed)
+    shares = np.array_split(np.arange(count), min(workers, count))
     groups: list[Remote] = []
     try:
-        groups.extend(Remote(make_env, share) for share in shares)
+        groups.extend(Remote([makers[i] for i in share]) for share in shares)
         return Parallel(groups, seed)
     except BaseException:
         for group in groups:
             group.close()
         raise
+
+
+def _callable(maker: Maker) -> Callable[[], Env]:
+    from reverie.envs import make
+
+    return functools.partial(make, maker) if isinstance(maker, str | EnvConfig) else maker
 
 
 class Parallel:

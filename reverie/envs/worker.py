@@ -76,10 +76,10 @@ class WorkerDied(Exception):  # noqa: N818 (an event to be handled, seen by no u
 
 
 class Group:
-    """Some environments in one process."""
+    """Some environments in one process, one of each maker."""
 
-    def __init__(self, make_env: Callable[[], Env], count: int) -> None:
-        self._envs = [make_env() for _ in range(count)]
+    def __init__(self, makers: Sequence[Callable[[], Env]]) -> None:
+        self._envs = [make_env() for make_env in makers]
         described = [describe(env) for env in self._envs]
         for other in described[1:]:
             if other != described[0]:
@@ -142,9 +142,9 @@ def stack(rows: Sequence[Row]) -> Block:
 class Local:
     """A group in this process, with the calls of a `Remote`."""
 
-    def __init__(self, make_env: Callable[[], Env], count: int) -> None:
-        self._group = Group(make_env, count)
-        self.count = count
+    def __init__(self, makers: Sequence[Callable[[], Env]]) -> None:
+        self._group = Group(makers)
+        self.count = len(makers)
         self.description = self._group.description
         self._orders: Sequence[Order] = ()
 
@@ -168,9 +168,9 @@ class Local:
 class Remote:
     """A group in a worker process."""
 
-    def __init__(self, make_env: Callable[[], Env], count: int) -> None:
-        self.count = count
-        self._make_env = make_env
+    def __init__(self, makers: Sequence[Callable[[], Env]]) -> None:
+        self.count = len(makers)
+        self._makers = makers
         self._description: Description | None = None
         self.start()
 
@@ -178,15 +178,14 @@ class Remote:
         """Start the process, without waiting until it has built its environments."""
         context = _context()
         self._pipe, far = context.Pipe()
-        arguments = (far, self._make_env, self.count)
-        self.process = context.Process(target=serve, args=arguments, daemon=True)
+        self.process = context.Process(target=serve, args=(far, self._makers), daemon=True)
         try:
             self.process.start()
         except OSError:
             raise
         except Exception as problem:
             raise ValueError(
-                f"Worker processes cannot receive {self._make_env!r} ({problem}); give an "
+                f"Worker processes cannot receive {self._makers[0]!r} ({problem}); give an "
                 f"EnvConfig, a function defined at the top of a module, or functools.partial of "
                 f"one; or workers=0."
             ) from problem
@@ -292,7 +291,7 @@ def _revived(problem: _Problem, pid: int | None) -> Exception:
     return error
 
 
-def serve(pipe: Connection, make_env: Callable[[], Env], count: int) -> None:
+def serve(pipe: Connection, makers: Sequence[Callable[[], Env]]) -> None:
     """The life of a worker: build, then obey until the other end hangs up.
 
     Signals that ask to stop are left to the parent, which saves first.
@@ -301,7 +300,7 @@ def serve(pipe: Connection, make_env: Callable[[], Env], count: int) -> None:
         signal.signal(ignored, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):  # The parent is gone: end in silence.
         try:
-            group = Group(make_env, count)
+            group = Group(makers)
         except Exception as error:
             pipe.send((_problem(error), None))
             return

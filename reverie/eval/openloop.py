@@ -48,7 +48,7 @@ def openloop(
         observed: C, rows the model filters first.
         horizon: H, decisions it then imagines.
         samples: K, draws of the noise; with several, the mean of the samples is scored too.
-        context: what is constant in an episode, `[N, ...]`.
+        context: what is constant in an episode, `[N, ...]`, where the windows do not bring it.
         deviation: standard deviation of each entry of a vector sensor, by name, for `nrmse`; by
             default that of the windows themselves.
         at_once: windows predicted together; lower it where images do not fit in memory.

@@ -52,7 +52,7 @@ def predict(
         observed: C, at least 1; `C - 1` must be a multiple of the model's chunk.
         horizon: H, at least 1; a multiple of the model's chunk.
         samples: K, independent draws of the noise.
-        context: what is constant in an episode, `[N, ...]`, for models that take it.
+        context: what is constant in an episode, `[N, ...]`, where the windows do not bring it.
         generator: of the noise.
     """
     chunk = model.spec.chunk
@@ -66,6 +66,8 @@ def predict(
         return x.unflatten(0, (windows, samples)).transpose(0, 1)
 
     action, obs, first = _observed_rows(model, batch, observed)
+    begun = {name: value[:, 0] for name, value in batch.obs.items()}
+    context = rollout.context_of(model.spec, begun, context)
     state = model.initial(windows * samples, None if context is None else repeat(dict(context)))
     noise = rollout.draw(model, action.shape[1], windows * samples, generator)
     states = rollout.filter(model, state, repeat(action), repeat(obs), repeat(first), noise)

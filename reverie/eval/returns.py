@@ -162,7 +162,7 @@ class RandomAgent:
                 f"{action.high}. Scale the actions, usually to -1..1."
             )
 
-    def begin(self, batch: int) -> Tensor:
+    def begin(self, batch: int, obs: Obs | None = None) -> Tensor:
         """`[B, 2]`: the row, and how many actions were chosen in it."""
         return torch.stack([torch.arange(batch), torch.zeros(batch, dtype=torch.int64)], 1)
 

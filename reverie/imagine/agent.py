@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from reverie.core import tree
+from reverie.core import rollout, tree
 from reverie.core.model import Obs, Policy
 
 
@@ -44,9 +44,9 @@ class PolicyAgent:
             )
         self.model, self.policy = model, policy
 
-    def begin(self, batch: int) -> Memory:
-        """The model's initial state and a zero action."""
-        state = self.model.initial(batch)
+    def begin(self, batch: int, obs: Obs | None = None) -> Memory:
+        """The model's initial state, in the context that rows `obs` bring, and a zero action."""
+        state = self.model.initial(batch, rollout.context_of(self.model.spec, obs or {}))
         like = tree.leaves(state)[0]
         action = like.new_zeros(batch, *self.model.spec.action.shape)
         return Memory(state, action, torch.zeros(batch, dtype=torch.int64))
@@ -56,10 +56,13 @@ class PolicyAgent:
         self, memory: Memory, obs: Obs, first: Tensor, generator: Generator | None = None
     ) -> tuple[Tensor, Memory]:
         """The action `[B, A]` and the next memory."""
-        batch = first.shape[0]
+        batch, state = first.shape[0], memory.state
+        context = rollout.context_of(self.model.spec, obs)
+        if context is not None and bool(first.any()):
+            state = tree.where(first, self.model.initial(batch, context), state)
         age = torch.where(first.to(memory.age.device), 0, memory.age)
         noise = self.model.noise(batch, generator) if generator else self._fixed_noise(age)
-        state = self.model.observe(memory.state, memory.action.unsqueeze(1), obs, first, noise)
+        state = self.model.observe(state, memory.action.unsqueeze(1), obs, first, noise)
         features = self.model.features(state)
         if generator is None:
             action = self.policy.mode(features)

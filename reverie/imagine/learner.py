@@ -57,10 +57,11 @@ class ImaginationLearner(nn.Module):
         """Losses of the model on `batch`, and of the actor-critic imagined from its states.
 
         `state` `[B, ...]` by leaf name is the latent of the row before the first; `()` starts
-        from the model's initial state.
+        from the model's initial state, in the context that the first row brings.
         """
         rows, steps = batch.first.shape
-        blank = self.model.initial(rows)
+        begun = {name: value[:, 0] for name, value in batch.obs.items()}
+        blank = self.model.initial(rows, rollout.context_of(self.model.spec, begun))
         before = tree.from_named(dict(state), blank) if state else blank
         noise = rollout.draw(self.model, steps, rows, generator)
         fitted = self.model.loss(batch, before, noise)

@@ -131,8 +131,8 @@ class Collector:
             return self._envs.action.sample(self._envs.count, generator=self._explore).numpy(), {}
         agent = self._learner.agent
         with torch.no_grad(), self._device.autocast():
-            memory = agent.begin(self._envs.count) if self._memory is None else self._memory
             obs, first = self._device.put((dict(rows.obs), rows.first))
+            memory = agent.begin(len(first), obs) if self._memory is None else self._memory
             action, self._memory = agent.act(memory, obs, first, self._noise)
             latents = self._learner.latent(self._memory)
         return _numpy(action), {n: _numpy(value) for n, value in latents.items()} if latents else {}

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from reverie.core import tree
-from reverie.core.model import Agent, Batch
+from reverie.core.model import Agent, Batch, Obs
 from reverie.core.spec import Space
 from reverie.learn.optim import Group
 
@@ -96,12 +96,13 @@ def latent_spaces(learner: Learner) -> dict[str, Space]:
     }
 
 
-def latents_before(learner: Learner, stored: Any, known: Tensor) -> Any:
+def latents_before(learner: Learner, stored: Any, known: Tensor, obs: Obs) -> Any:
     """The latents that sequences start from: `stored` `[B, ...]` by name where `known` `[B]`, and
-    elsewhere those of an agent that has sensed nothing."""
+    elsewhere those of an agent that has sensed nothing, in the context that the first rows `obs`
+    `[B, ...]` bring."""
     if not tree.leaves(stored) or bool(known.all()):
         return stored
     with torch.no_grad():
-        blank = learner.latent(learner.agent.begin(len(known)))
+        blank = learner.latent(learner.agent.begin(len(known), obs))
     blank = tree.map(lambda new, old: new.to(old.device, old.dtype), dict(blank), stored)
     return tree.where(known, stored, blank)

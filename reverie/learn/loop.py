@@ -134,7 +134,8 @@ class Loop:
 
     def _learn(self) -> None:
         sample = self.replay.sample()
-        before = latents_before(self.learner, sample.state, sample.known)
+        begun = {name: value[:, 0] for name, value in sample.batch.obs.items()}
+        before = latents_before(self.learner, sample.state, sample.known, begun)
         fit = self.fitter.fit(sample.batch, before, self.noise)
         if tree.leaves(fit.latents):
             self.replay.write_back(sample.ids, fit.latents)

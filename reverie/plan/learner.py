@@ -60,9 +60,11 @@ class PlanningLearner(nn.Module):
         return {f"model.{prefix}": Group(*group) for prefix, group in own.items()}
 
     def update(self, batch: Batch, state: Any, generator: Generator) -> Update:
-        """The model's losses on `batch`, from the stored state before its first row."""
+        """The model's losses on `batch`, from the stored state before its first row; `()` starts
+        from the initial state in the context that this row brings."""
         rows, steps = batch.first.shape
-        blank = self.model.initial(rows)
+        begun = {name: value[:, 0] for name, value in batch.obs.items()}
+        blank = self.model.initial(rows, rollout.context_of(self.model.spec, begun))
         before = tree.from_named(dict(state), blank) if state else blank
         draw = getattr(self.model, "training_noise", None)
         if draw is None:

@@ -107,7 +107,7 @@ class MPC:
             policy: proposes plans, `config.proposals` of them; needs a model with features.
             terminal: what the state at the end of a plan is worth.
             constraints: each g `[H, N]`, kept where g <= 0.
-            context: what is constant in an episode, `[B, ...]`.
+            context: what is constant in an episode, `[B, ...]`, where rows do not bring it.
 
         Raises:
             ValueError: the model lacks what the objective or the optimiser needs, or blocks,
@@ -153,9 +153,10 @@ class MPC:
 
     # ------------------------------------------------------------------ as an agent
 
-    def begin(self, batch: int) -> Memory:
-        """Nothing sensed, nothing planned."""
-        state = self.model.initial(batch, self.context)
+    def begin(self, batch: int, obs: Obs | None = None) -> Memory:
+        """Nothing sensed, nothing planned, in the context that rows `obs` bring."""
+        context = rollout.context_of(self.model.spec, obs or {}, self.context)
+        state = self.model.initial(batch, context)
         leaves = tree.leaves(state)
         box = self._box(leaves[0].device)
         shape = (*self.model.spec.action.shape,)
@@ -172,7 +173,7 @@ class MPC:
         self.clock.begin()
         begins = first.to(memory.age.device).bool()
         if bool(begins.any()):
-            memory = tree.where(begins, self._fresh(memory), memory)
+            memory = tree.where(begins, self._fresh(memory, obs), memory)
         if self.execute == 1:
             state = self._sense(memory, obs, first, None, generator)
             solved = self._plan(state, memory.start, memory.age, generator)
@@ -219,9 +220,11 @@ class MPC:
             self._boxes[device] = Box(self.model.spec.action, device)
         return self._boxes[device]
 
-    def _fresh(self, memory: Memory) -> Memory:
-        fresh = self.begin(len(memory.age))
-        return fresh._replace(state=memory.state)  # `observe` resets it
+    def _fresh(self, memory: Memory, obs: Obs) -> Memory:
+        fresh = self.begin(len(memory.age), obs)
+        if rollout.context_of(self.model.spec, obs) is None:
+            return fresh._replace(state=memory.state)  # `observe` resets all but its context
+        return fresh
 
     def _phased(
         self, memory: Memory, obs: Obs, first: Tensor, generator: Generator | None

@@ -96,7 +96,7 @@ def subject(target: str, repeat: int = 2, threads: int = 1) -> Subject:
     `threads` copies step.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or a run with several tasks.
     """
     if (Path(target) / "checkpoints").is_dir():
         loaded = load(target)
@@ -104,7 +104,7 @@ def subject(target: str, repeat: int = 2, threads: int = 1) -> Subject:
         return Subject(
             target,
             loaded.model,
-            loaded.recipe.env,
+            loaded.env,
             loaded.device,
             learner.policy,
             learner.critic,

@@ -14,9 +14,11 @@ from reverie.core.model import Agent
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
 from reverie.data.container import write_json
+from reverie.data.schema import Schema
 from reverie.data.serial import from_json, to_json
 from reverie.envs import EnvConfig
-from reverie.envs.parallel import Parallel, parallel
+from reverie.envs.parallel import Maker, Parallel, parallel
+from reverie.envs.tasks import Tasks, share
 from reverie.learn.checkpoint import CheckpointError, Checkpoints, load_weights
 from reverie.learn.device import Device, DeviceConfig, settle
 from reverie.learn.directory import RunDirectory
@@ -24,6 +26,9 @@ from reverie.learn.learner import latent_spaces
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
 from reverie.models import FAMILIES
+
+JUDGED = 1_000_003
+"""Seed of the episodes in which a policy is judged: other ones than those it learns from."""
 
 MAY_CHANGE = (
     "run",
@@ -39,7 +44,11 @@ MAY_CHANGE = (
 
 
 class Recipe(Protocol):
-    """What a family's recipe has in common with all others."""
+    """What a family's recipe has in common with all others.
+
+    A family with one model for several tasks has names of environments in `tasks`, too; where there
+    are any, `build` is given what they are: `reverie.envs.tasks.Task`, one each.
+    """
 
     @property
     def run(self) -> Path:
@@ -122,13 +131,16 @@ def train(recipe: Recipe) -> Result:
     _same_recipe(recipe)
     if recipe.data is not None:
         return _train_recorded(recipe, recipe.data)
+    tasks = _shared(recipe)
+    kinds, count = (tasks.makers, len(tasks.members)) if tasks else (recipe.env, 1)
+    seed = recipe.training.seed
     with (
-        parallel(recipe.env, recipe.envs, recipe.training.seed, recipe.workers) as envs,
+        parallel(kinds, max(recipe.envs, count), seed, recipe.workers) as envs,
         RunDirectory(recipe.run) as directory,
     ):
-        meta = {"env": recipe.env.name, "repeat": envs.repeat, "dt": envs.dt}
+        meta = {"env": envs.name, "repeat": envs.repeat, "dt": envs.dt, "tasks": to_json(tasks)}
         with EpisodeStore(directory.episodes, envs.obs, envs.action, meta=meta) as store:
-            return _fit(recipe, store, directory, envs, envs.dt)
+            return _fit(recipe, store, directory, envs, envs.dt, tasks)
 
 
 def _train_recorded(recipe: Recipe, data: Path) -> Result:
@@ -138,14 +150,49 @@ def _train_recorded(recipe: Recipe, data: Path) -> Result:
             f"The episodes in {data} do not say how long a decision lasts; "
             'make their store with meta={"dt": seconds}.'
         )
+    tasks = _recorded(recipe, store)
     with RunDirectory(recipe.run) as directory:
-        return _fit(recipe, store, directory, None, float(store.meta["dt"]))
+        return _fit(recipe, store, directory, None, float(store.meta["dt"]), tasks)
+
+
+def _shared(recipe: Recipe) -> Tasks | None:
+    """The tasks of a recipe that has several; each is built once."""
+    names = getattr(recipe, "tasks", ())
+    return share([replace(recipe.env, name=name) for name in names]) if names else None
+
+
+def _recorded(recipe: Recipe, store: EpisodeStore) -> Tasks | None:
+    """The tasks that recorded episodes are of, as the episodes say, or else as the recipe does."""
+    named, said = list(getattr(recipe, "tasks", ())), store.meta.get("tasks")
+    stored = from_json(Tasks, said, "tasks") if said else None
+    found = [task.name for task in stored.members] if stored else []
+    if stored is not None and hasattr(recipe, "tasks") and named != found:
+        raise ValueError(
+            f"The episodes in {store.directory} are of the tasks {', '.join(found)}, in this "
+            f"order, and the recipe names {', '.join(named) or 'none'}; set --tasks "
+            f"{' '.join(found)}."
+        )
+    tasks = (stored if named else None) or _shared(recipe)
+    if tasks is not None:
+        Schema(tasks.obs, tasks.action).require_equal(store.schema, str(store.directory))
+    return tasks
+
+
+def _build(
+    recipe: Any, obs: Mapping[str, Space], action: Space, dt: float, tasks: Tasks | None
+) -> Any:
+    return recipe.build(obs, action, dt, *([tasks.members] if tasks else []))
 
 
 def _fit(
-    recipe: Recipe, store: EpisodeStore, directory: RunDirectory, envs: Parallel | None, dt: float
+    recipe: Recipe,
+    store: EpisodeStore,
+    directory: RunDirectory,
+    envs: Parallel | None,
+    dt: float,
+    tasks: Tasks | None,
 ) -> Result:
-    learner = recipe.build(store.schema.obs, store.schema.action, dt)
+    learner = _build(recipe, store.schema.obs, store.schema.action, dt, tasks)
     replay = recipe.replay.build(store, seed=recipe.training.seed, latent=latent_spaces(learner))
     write_json(directory.config, {"family": recipe.family, "recipe": to_json(recipe)})
     every = recipe.training.evaluate
@@ -156,15 +203,22 @@ def _fit(
         directory,
         family=recipe.family,
         envs=envs,
-        evaluation=(lambda: judges(recipe.env, every.episodes)) if every.every else None,
-        recipe={"recipe": to_json(recipe), "dt": dt},
+        evaluation=(lambda: _judges_of(recipe, tasks)) if every.every else None,
+        recipe={"recipe": to_json(recipe), "dt": dt, "tasks": to_json(tasks)},
     )
 
 
-def judges(env: EnvConfig, count: int, seed: int = 1_000_003) -> Parallel:
+def judges(env: Maker, count: int, seed: int = JUDGED) -> Parallel:
     """Environments in which a policy is judged: at most 5 side by side, always the same episodes,
     other ones than those it learns from."""
     return parallel(env, min(count, 5), seed)
+
+
+def _judges_of(recipe: Recipe, tasks: Tasks | None) -> Parallel:
+    """Those in which a run is judged on the way; one of each task."""
+    if tasks is not None:
+        return parallel(tasks.makers, len(tasks.members), JUDGED)
+    return judges(recipe.env, recipe.training.evaluate.episodes)
 
 
 def _same_recipe(recipe: Recipe) -> None:
@@ -172,7 +226,8 @@ def _same_recipe(recipe: Recipe) -> None:
     if not path.exists():
         return
     stored = json.loads(path.read_text())
-    old, new = _flat(stored["recipe"]), _flat(to_json(recipe))
+    old = {**_flat(to_json(type(recipe)())), **_flat(stored["recipe"])}  # options it had not yet
+    new = _flat(to_json(recipe))
     if stored["family"] != recipe.family:
         raise ValueError(
             f"{path.parent} holds a run of family {stored['family']!r}, not {recipe.family!r}; "
@@ -209,6 +264,24 @@ class Loaded:
     counters: dict[str, Any]
     """How long it was trained: frames, decisions, updates, seconds."""
     checkpoint: Path
+    tasks: Tasks | None = None
+    """Where there are several."""
+
+    @property
+    def env(self) -> EnvConfig:
+        """Where it acts.
+
+        Raises:
+            ValueError: there are several tasks.
+        """
+        if self.tasks is not None:
+            names = ", ".join(task.name for task in self.tasks.members)
+            raise ValueError(
+                f"{self.recipe.run} has several tasks, {names}, and this looks at one environment; "
+                "`reverie eval` judges each of them."
+            )
+        env: EnvConfig = self.recipe.env
+        return env
 
     @property
     def model(self) -> Any:
@@ -233,13 +306,16 @@ def load(run: Path | str, device: DeviceConfig | None = None) -> Loaded:
         raise CheckpointError(f"{run} holds no checkpoint; give the directory of a run.")
     recipe = from_json(recipe_class(found.family), found.about["recipe"]["recipe"], "recipe")
     recipe = replace(recipe, run=Path(run))
-    spaces = found.about["spaces"]
-    learner = recipe.build(
+    spaces, said = found.about["spaces"], found.about["recipe"].get("tasks")
+    tasks = from_json(Tasks, said, "tasks") if said else None
+    learner = _build(
+        recipe,
         {name: Space.from_json(space) for name, space in spaces["obs"].items()},
         Space.from_json(spaces["action"]),
         float(found.about["recipe"]["dt"]),
+        tasks,
     )
     settled = settle(device or recipe.training.device)
     load_weights(learner, found.part("model"), str(found.path))
     learner.to(settled.device).eval()
-    return Loaded(recipe, learner, settled, dict(found.about["counters"]), found.path)
+    return Loaded(recipe, learner, settled, dict(found.about["counters"]), found.path, tasks)

@@ -12,7 +12,7 @@ from reverie.core.model import Agent
 from reverie.data.container import write_json
 from reverie.data.serial import to_json
 from reverie.envs import make
-from reverie.envs.env import EnvConfig
+from reverie.envs.parallel import Maker
 from reverie.eval.openloop import openloop
 from reverie.eval.returns import Comparison, RandomAgent, Returns, compare, summarise
 from reverie.eval.score import OpenLoop
@@ -20,7 +20,7 @@ from reverie.eval.windows import from_episodes
 from reverie.learn.collect import play
 from reverie.learn.device import Device
 from reverie.learn.log import read
-from reverie.recipes.run import Loaded, judges
+from reverie.recipes.run import JUDGED, Loaded, judges
 from reverie.viz.film import Film, shoot
 from reverie.viz.provenance import provenance
 from reverie.viz.report import Report, write
@@ -30,20 +30,40 @@ RESULTS = "results"
 
 
 def evaluate(
-    loaded: Loaded, episodes: int = 10, sample: bool = False, seed: int = 1_000_003
+    loaded: Loaded, episodes: int = 10, sample: bool = False, seed: int = JUDGED
 ) -> Comparison:
     """The return of the policy's mode (or of samples) beside uniform random actions, in the same
-    episodes; written to `results/evaluation.json`."""
-    ours = _play(loaded.agent, loaded.recipe.env, episodes, loaded.device, sample, seed)
-    dice = RandomAgent(loaded.model.spec.action, seed)
-    theirs = _play(dice, loaded.recipe.env, episodes, loaded.device, False, seed)
-    result = compare(ours, theirs)
+    episodes; written to `results/evaluation.json`.
+
+    Raises:
+        ValueError: the run has several tasks; `evaluate_each` judges them.
+    """
+    result = _judge(loaded, loaded.env, episodes, sample, seed)
     _keep(loaded, "evaluation", result.to_json())
     return result
 
 
+def evaluate_each(
+    loaded: Loaded, episodes: int = 10, sample: bool = False, seed: int = JUDGED
+) -> dict[str, Comparison]:
+    """`evaluate` by name of the task: so many episodes of each of a run's tasks, one or several."""
+    if loaded.tasks is None:
+        return {loaded.env.name: evaluate(loaded, episodes, sample, seed)}
+    names = [task.name for task in loaded.tasks.members]
+    found = [_judge(loaded, env, episodes, sample, seed) for env in loaded.tasks.makers]
+    results = dict(zip(names, found, strict=True))
+    _keep(loaded, "evaluation", {"tasks": {name: r.to_json() for name, r in results.items()}})
+    return results
+
+
+def _judge(loaded: Loaded, env: Maker, episodes: int, sample: bool, seed: int) -> Comparison:
+    ours = _play(loaded.agent, env, episodes, loaded.device, sample, seed)
+    dice = RandomAgent(loaded.model.spec.action, seed)
+    return compare(ours, _play(dice, env, episodes, loaded.device, False, seed))
+
+
 def _play(
-    agent: Agent, env: EnvConfig, episodes: int, device: Device, sample: bool, seed: int
+    agent: Agent, env: Maker, episodes: int, device: Device, sample: bool, seed: int
 ) -> Returns:
     with judges(env, episodes, seed) as envs:
         played = play(agent, envs, episodes, device=device, seed=seed, sample=sample)
@@ -62,7 +82,7 @@ def predict(
 ) -> OpenLoop:
     """Errors against horizon on new episodes of the policy (sampled actions, so that the model is
     asked about more than one way to act); written to `results/prediction.json`."""
-    with judges(loaded.recipe.env, episodes, seed) as envs:
+    with judges(loaded.env, episodes, seed) as envs:
         played = play(
             loaded.agent, envs, episodes, device=loaded.device, seed=seed, sample=True, record=True
         )
@@ -84,8 +104,7 @@ def predict(
 
 def film(loaded: Loaded, *, observed: int = 10, horizon: int = 75, seed: int = 3_000_003) -> Film:
     """One episode of the policy, and the same stretch imagined from its first rows."""
-    env = make(loaded.recipe.env, quality="full") if not loaded.recipe.env.pixels else None
-    env = env or make(loaded.recipe.env)
+    env = make(loaded.env) if loaded.env.pixels else make(loaded.env, quality="full")
     try:
         with torch.no_grad():
             return shoot(
@@ -107,7 +126,7 @@ def report(loaded: Loaded, out: Path | None = None, episodes: int = 10) -> Path:
     recipe = loaded.recipe
     parameters = sum(p.numel() for p in loaded.learner.parameters() if p.requires_grad)
     page = Report(
-        task=recipe.env.name,
+        task=loaded.env.name,
         family=f"{recipe.family}, {parameters / 1e6:.2f} M parameters",
         counters=loaded.counters,
         returns=evaluate(loaded, episodes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +12,10 @@ import torch
 from reverie.core.spec import Space
 from reverie.data import ReplayConfig
 from reverie.envs import EnvConfig
+from reverie.envs import tasks as shared
 from reverie.learn.optim import OptimiserConfig
 from reverie.learn.run import PrefillConfig, RunConfig
-from reverie.models.tdmpc2 import TDMPC2, TDMPC2Config, sized
+from reverie.models.tdmpc2 import TDMPC2, Task, TDMPC2Config, discount, sized
 from reverie.plan import MPC, MPPI, MPCConfig, tdmpc2_mppi
 from reverie.plan.learner import PlanningLearner
 
@@ -29,16 +30,21 @@ class TDMPC2Recipe:
     """Directory of the run: checkpoints, log, episodes. The same command resumes it."""
     env: EnvConfig = field(default_factory=lambda: EnvConfig("dmc:cartpole_swingup", repeat=2))
     """The environment; --env NAME is short for --env.name NAME."""
+    tasks: tuple[str, ...] = ()
+    """Environments that share one model, such as dmc:walker_walk dmc:cheetah_run, with the options
+    under env; two or more. Empty: env alone."""
     size: Size = "1m"
     """Published size of the networks; custom takes the widths given under model."""
     envs: int = 1
-    """Environments acted in side by side."""
+    """Environments acted in side by side; with tasks a multiple of their number, or 1 for one of
+    each."""
     workers: int = 0
     """Worker processes that step them; 0 steps them in this process."""
     data: Path | None = None
     """Learn from the episodes recorded in this directory alone, without acting."""
     model: TDMPC2Config = field(default_factory=TDMPC2Config)
-    """Parts of the world model; its discount holds for planning, too."""
+    """Parts of the world model; its discount holds for planning, too. With tasks, it is that of
+    tasks without a clock, and each other one has its own by the length of its episodes."""
     search: MPPI = field(default_factory=tdmpc2_mppi)
     """How a plan is searched."""
     plan: MPCConfig = field(default_factory=lambda: MPCConfig(horizon=3, proposals=24))
@@ -73,10 +79,26 @@ class TDMPC2Recipe:
                 f"TDMPC2Recipe replay.length is {self.replay.length}; a sequence needs at least "
                 "2 rows, one more than the steps it is rolled out for."
             )
+        if self.tasks:
+            self._require_equal_shares()
+
+    def _require_equal_shares(self) -> None:
+        """Every task is acted in, and judged, as often as any other."""
+        count, judged = len(self.tasks), self.training.evaluate
+        if self.envs > 1 and self.envs % count:
+            raise ValueError(
+                f"TDMPC2Recipe envs is {self.envs} and there are {count} tasks; give a multiple of "
+                f"{count}, or 1 for one environment of each."
+            )
+        if judged.every and judged.episodes % count:
+            raise ValueError(
+                f"TDMPC2Recipe training.evaluate.episodes is {judged.episodes} and there are "
+                f"{count} tasks; give a multiple of {count}."
+            )
 
     @property
     def discount(self) -> float:
-        """Of one decision."""
+        """Of one decision; with tasks each has its own."""
         return self.model.discount
 
     @property
@@ -84,14 +106,28 @@ class TDMPC2Recipe:
         """The model family."""
         return "tdmpc2"
 
-    def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> PlanningLearner:
-        """A new learner for these spaces, with weights drawn from the run's seed."""
+    def build(
+        self,
+        obs: Mapping[str, Space],
+        action: Space,
+        dt: float,
+        tasks: Sequence[shared.Task] = (),
+    ) -> PlanningLearner:
+        """A new learner for these spaces, with weights drawn from the run's seed. With `tasks`, the
+        sensor "task" says which one a row is of."""
         config = self.model if self.size == "custom" else sized(self.size, self.model)
+        several = [Task(task.name, task.actions, self._discount_of(task)) for task in tasks]
+        sensed = {name: s for name, s in obs.items() if not several or name != shared.TASK}
         torch.manual_seed(self.training.seed)
-        return PlanningLearner(TDMPC2(obs, action, dt, config), self._planner, stores=False)
+        model = TDMPC2(sensed, action, dt, config, several)
+        return PlanningLearner(model, self._planner, stores=False)
+
+    def _discount_of(self, task: shared.Task) -> float:
+        return discount(task.decisions) if task.decisions else self.model.discount
 
     def _planner(self, model: Any) -> MPC:
-        plan = replace(self.plan, discount=self.model.discount)
+        furthest = max((task.discount for task in model.tasks), default=self.model.discount)
+        plan = replace(self.plan, discount=furthest)
         return MPC(model, self.search, plan, policy=model.policy, terminal=model.critic)
 
 

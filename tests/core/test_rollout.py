@@ -42,6 +42,31 @@ def test_encode_takes_its_noise_from_the_generator() -> None:
     assert tree.differ(one, other)
 
 
+def test_a_sensor_with_the_name_of_a_context_entry_brings_the_context() -> None:
+    spec, mass = Pendulum().spec, torch.tensor([0.7, 1.3])
+    angle = torch.zeros(2, 2)
+    assert rollout.context_of(spec, {"angle": angle}) is None
+    brought = rollout.context_of(spec, {"angle": angle, "mass": mass})
+    assert brought is not None and brought.keys() == {"mass"} and brought["mass"] is mass
+    assert rollout.context_of(Chunked().spec, {"camera": angle, "mass": mass}) is None
+
+
+def test_what_is_given_stands_for_what_rows_do_not_bring() -> None:
+    spec, one, two = Pendulum().spec, torch.ones(2), 2 * torch.ones(2)
+    given = {"mass": two, "length": two}
+    assert rollout.context_of(spec, {}, given) == given
+    assert rollout.context_of(spec, {"mass": one}, given) == {"mass": one, "length": two}
+    assert rollout.context_of(Chunked().spec, {"mass": one}, given) == given
+
+
+def test_encode_takes_the_context_that_its_rows_bring() -> None:
+    model, mass = Pendulum(), torch.tensor([0.7, 1.3])
+    obs = {"angle": torch.tensor([[1.0, 0.0], [0.0, 1.0]])}
+    given = rollout.encode(model, obs, {"mass": mass})
+    assert not tree.differ(rollout.encode(model, {**obs, "mass": mass}), given)
+    assert tree.differ(rollout.encode(model, obs), given)
+
+
 @pytest.mark.parametrize("family", [Latent, Chunked])
 @torch.no_grad()
 def test_filter_is_a_loop_of_observe(family: type[nn.Module]) -> None:

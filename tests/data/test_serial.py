@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -55,3 +55,19 @@ def test_what_does_not_fit_is_named(change: dict[str, object], words: str) -> No
 def test_missing_options_take_their_defaults() -> None:
     assert from_json(DreamerRecipe, {}) == DreamerRecipe()
     assert from_json(DreamerRecipe, {"model": {"loss": {"rep": 1}}}).model.loss.rep == 1.0
+
+
+@dataclass(frozen=True)
+class Listed:
+    names: tuple[str, ...] = ()
+    sizes: tuple[EnvConfig, ...] = ()
+
+
+def test_a_tuple_of_any_length_comes_back() -> None:
+    listed = Listed(("a", "b", "c"), (EnvConfig(repeat=3),))
+    assert from_json(Listed, json.loads(json.dumps(to_json(listed)))) == listed
+    assert from_json(Listed, {"names": []}) == Listed()
+    with pytest.raises(ValueError, match=r"names\[1\] is 3; a value of type str"):
+        from_json(Listed, {"names": ["a", 3]})
+    with pytest.raises(ValueError, match="names is 'a'"):
+        from_json(Listed, {"names": "a"})

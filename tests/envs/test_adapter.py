@@ -74,6 +74,22 @@ def test_entries_with_an_infinite_bound_keep_their_scale():
     np.testing.assert_array_equal(simulator.actions, [[30, 0, 1]])
 
 
+@pytest.mark.parametrize(
+    ("frames", "repeat", "most", "decisions"),
+    [(0, 2, 0, 0), (7, 2, 0, 4), (7, 2, 3, 3), (7, 2, 9, 4), (0, 2, 9, 9)],
+)
+def test_the_clock_says_how_many_decisions_an_episode_has(frames, repeat, most, decisions):
+    simulator = Recorder(TORQUE, truncate_at=frames)
+    simulator.frames = frames
+    env = Adapter(simulator, repeat=repeat, max_decisions=most)
+    assert env.decisions == decisions
+    if decisions:
+        env.reset(0)
+        ends = [env.step(np.zeros(2)).last for _ in range(decisions)]
+        assert ends == [False] * (decisions - 1) + [True]
+    assert Adapter(Recorder(TORQUE)).decisions == 0
+
+
 def test_actions_that_need_no_scaling_arrive_bit_by_bit():
     simulator = Recorder(Space((4,), low=-1.0, high=1.0))
     env = Adapter(simulator)

@@ -109,7 +109,7 @@ def test_a_time_limit_truncates():
     row, decisions = env.reset(0), 0
     while not row.last:
         row, decisions = env.step(np.zeros(1)), decisions + 1
-    assert decisions == 100
+    assert decisions == env.decisions == 100
     assert not row.terminated
 
 
@@ -130,6 +130,11 @@ def test_divergence_says_where(walker, tmp_path, monkeypatch):
     with pytest.raises(Exception, match="Physics state is invalid") as error:
         walker.step(np.zeros(6))
     assert "dmc:walker_walk, at decision 1" in error.value.__notes__[0]
+
+
+def test_a_task_without_a_time_limit_has_no_clock():
+    assert make("dmc:lqr_lqr_2_1").decisions == 0
+    assert make("dmc:lqr_lqr_2_1", max_decisions=7).decisions == 7
 
 
 def test_tasks_are_listed():

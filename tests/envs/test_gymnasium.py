@@ -77,6 +77,8 @@ def test_a_time_limit_truncates_and_a_fall_terminates():
     rows = [pendulum.step(np.zeros(1)) for _ in range(4)]
     assert rows[-1].last
     assert not rows[-1].terminated
+    assert pendulum.decisions == 4
+    assert from_gymnasium(Own(VECTOR)).decisions == 0
 
 
 @pytest.mark.parametrize(

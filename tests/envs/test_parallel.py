@@ -322,6 +322,19 @@ def test_impossible_numbers_are_refused(count, workers, seed):
         parallel("toy:pendulum", count, seed, workers)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_of_several_makers_each_makes_every_nth_environment(workers):
+    makers = [functools.partial(faulty.Counter, length) for length in (1, 2, 3)]
+    with parallel(makers, 4, seed=0, workers=workers) as envs:
+        assert envs.step(np.zeros((4, 1))).first.all()
+        ends = [envs.step(np.zeros((4, 1))).last.tolist() for _ in range(3)]
+    assert ends == [
+        [True, False, False, True],
+        [False, True, False, False],
+        [True, False, True, True],
+    ]
+
+
 def test_environments_that_differ_are_refused():
     names = iter(["toy:pendulum", "toy:balance"])
     with pytest.raises(ValueError, match="differ"):

@@ -44,8 +44,9 @@ def test_the_pendulum_can_be_swung_up_but_not_by_chance():
 
 
 def test_the_pendulum_ends_by_time_only():
-    _, rows, row = run(make("toy:pendulum"), lambda _: np.zeros(1), 0)
-    assert rows == 201
+    env = make("toy:pendulum")
+    _, rows, row = run(env, lambda _: np.zeros(1), 0)
+    assert rows == env.decisions + 1 == 201
     assert row.last
     assert not row.terminated
 

@@ -25,7 +25,7 @@ def test_rows_are_stacked_and_missing_masks_are_true():
 
 @pytest.mark.parametrize("build", [lambda: make("toy:pendulum"), faulty.Counter])
 def test_a_replay_ends_where_the_steps_end(build):
-    group = Group(build, 2)
+    group = Group([build] * 2)
     actions = np.linspace(-1, 1, 3, dtype=np.float32)[:, None]
     group.run([Reset(3), Reset(4)])
     for k, action in enumerate(actions):
@@ -38,7 +38,7 @@ def test_a_replay_ends_where_the_steps_end(build):
 
 
 def test_rows_of_foreign_environments_are_checked():
-    group = Local(faulty.NotANumber, 1)
+    group = Local([faulty.NotANumber])
     group.send([Replay(0, np.zeros((3, 1)))])
     with pytest.raises(EnvError, match="'count'"):
         group.receive()
@@ -49,11 +49,11 @@ def test_spaces_of_foreign_environments_are_checked():
         obs = {"reward": Space((2,))}
 
     with pytest.raises(ValueError, match="'reward'"):
-        Group(Reserved, 1)
+        Group([Reserved])
 
 
 def test_an_exception_of_an_unknown_kind_arrives_as_an_env_error():
-    worker = Remote(faulty.Peculiar, 1)
+    worker = Remote([faulty.Peculiar])
     assert worker.description.name == "test:counter"
     worker.send([Reset(0)])
     with pytest.raises(EnvError, match="PeculiarError: 7 is odd") as error:
@@ -63,7 +63,7 @@ def test_an_exception_of_an_unknown_kind_arrives_as_an_env_error():
 
 
 def test_a_worker_can_be_started_again():
-    worker = Remote(faulty.Counter, 1)
+    worker = Remote([faulty.Counter])
     worker.send([Reset(0)])
     assert worker.receive().first.all()
     worker.process.kill()

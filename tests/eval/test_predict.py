@@ -1,11 +1,15 @@
 """Predictions see what they may see, and draw from the generator alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
+from reverie.core.model import Obs
+from reverie.core.spec import Space
 from reverie.eval.predict import predict
-from tests.eval.worlds import Chunked, Filmed, Point, record
+from tests.eval.worlds import POINT, Chunked, Filmed, Point, record
 
 
 def test_noise_comes_from_the_generator_alone() -> None:
@@ -75,3 +79,23 @@ def test_a_clip_shows_every_row_and_its_rewards_by_chunk() -> None:
     assert found.seen["position"].shape == (2, 2, 2, 1)
     assert found.reward is not None
     assert found.reward.shape == (2, 2, 3)
+
+
+def test_windows_bring_the_context_as_if_it_had_been_given() -> None:
+    class Weighed(Point):
+        """Its position is seen from a place that is constant in an episode."""
+
+        def initial(self, batch: int, context: Obs | None = None) -> Tensor:
+            self.given = None if context is None else context["place"]
+            return super().initial(batch)
+
+    model = Weighed(spec=replace(POINT, context={"place": Space(())}))
+    data, place = record(3, 8).batch, torch.tensor([1.0, 2.0, 3.0])
+    predict(model, data, observed=2, horizon=6, samples=2, context={"place": place})
+    assert model.given is not None
+    assert model.given.tolist() == [1, 1, 2, 2, 3, 3]
+    brought = data._replace(obs={**data.obs, "place": 10 * place[:, None].expand(-1, 8)})
+    predict(model, brought, observed=2, horizon=6, samples=2)
+    assert model.given.tolist() == [10, 10, 20, 20, 30, 30]
+    predict(model, data, observed=2, horizon=6)
+    assert model.given is None

@@ -19,7 +19,7 @@ BUTTONS = Space((4,), discrete=True)
 def make(action: Space | None = None) -> PolicyAgent:
     model = Latent()
     if action:
-        model.spec = SimpleNamespace(action=action, chunk=1)  # type: ignore[assignment]
+        model.spec = SimpleNamespace(action=action, chunk=1, context={})  # type: ignore[assignment]
         model.cell = torch.nn.GRUCell(4 + action.size + 2, 8)
     policy = PolicyNet(model.feature_size, action or model.spec.action, units=8, layers=1)
     with torch.no_grad():
@@ -140,3 +140,17 @@ def test_a_chunked_model_is_refused() -> None:
     model = Chunked()
     with pytest.raises(ValueError, match="chunk is 3; use a planner"):
         PolicyAgent(model, PolicyNet(6, model.spec.action, units=8, layers=1))
+
+
+def test_rows_that_begin_an_episode_bring_its_context() -> None:
+    agent, never = make(), torch.zeros(2, dtype=torch.bool)
+    one, two = torch.tensor([[3.0, -2.0], [0.0, 1.0]]), torch.tensor([[5.0, 5.0], [6.0, 6.0]])
+    plain, blank = agent.act(agent.begin(2), sensed(2, 0), ~never)
+    action, memory = agent.act(agent.begin(2), {**sensed(2, 0), "task": one}, ~never)
+    assert not torch.equal(action, plain) and not blank.state.task.any()
+    assert torch.equal(memory.state.task, one)
+    _, memory = agent.act(memory, {**sensed(2, 1), "task": two}, torch.tensor([False, True]))
+    assert memory.state.task.tolist() == [[3, -2], [6, 6]]
+    begun = agent.begin(2, {"task": two})  # within an episode
+    _, memory = agent.act(begun, {**sensed(2, 2), "task": two}, never)
+    assert torch.equal(memory.state.task, two)

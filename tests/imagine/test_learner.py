@@ -176,3 +176,14 @@ def test_learning_through_a_model_without_gradient_is_refused() -> None:
     ImaginationLearner(model, SMALL)
     with pytest.raises(ValueError, match=r"none to action, state\. Use gradient=.reinforce."):
         ImaginationLearner(model, replace(SMALL, gradient="dynamics"))
+
+
+def test_sequences_start_in_the_context_that_their_first_row_brings() -> None:
+    learner = make("toy")
+    batch = rows(learner)
+    task = torch.randn(B, T, 2, generator=seeded())
+    brought = batch._replace(obs={**batch.obs, "task": task})
+    one, two = (learner.update(x, (), seeded()) for x in (batch, brought))
+    assert not one.latents["task"].any()
+    assert torch.equal(two.latents["task"], task[:, :1].expand(-1, T, -1))
+    assert not torch.equal(one.losses["reward"], two.losses["reward"])

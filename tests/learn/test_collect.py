@@ -60,9 +60,10 @@ class Script:
     """Counts the rows since `first` and acts by it; noise where a generator is given."""
 
     def __init__(self):
-        self.modes = []
+        self.modes, self.begun = [], []
 
-    def begin(self, batch):
+    def begin(self, batch, obs=None):
+        self.begun.append(obs)
         return {"count": torch.full((batch, 1), 100.0)}
 
     def act(self, memory, obs, first, generator=None):
@@ -116,6 +117,16 @@ def test_decisions_and_episodes_are_counted_without_resets():
     assert [c.decisions for c in collected] == [0, 2, 2, 1, 1, 2, 1, 2]
     done = [(e.stream, e.number, e.decisions) for c in collected for e in c.episodes]
     assert done == [(0, 0, 2), (1, 0, 3), (0, 1, 2), (1, 1, 3)]
+
+
+def test_an_agent_that_begins_is_told_the_rows_it_will_read():
+    learner = Learner()
+    collector = Collector(learner, Clocks(2), Tape(), CPU, seed=0)
+    collector.collect(random=True)
+    for _ in range(2):
+        collector.collect(random=False)
+    (obs,) = learner.agent.begun
+    assert obs["time"].tolist() == [[1], [1]]
 
 
 def test_the_return_of_an_episode_is_the_sum_of_its_rewards():

@@ -32,10 +32,15 @@ def test_an_update_needs_only_losses_and_scales():
 
 
 def test_where_no_latent_is_stored_a_sequence_starts_from_an_agent_that_sensed_nothing():
-    agent = SimpleNamespace(begin=lambda batch: torch.full((batch, 2), 7.0))
-    learner = SimpleNamespace(agent=agent, latent=lambda memory: {"h": memory})
+    def begin(batch, obs=None):
+        return torch.full((batch, 2), 7.0) + obs["task"][:, None]
+
+    learner = SimpleNamespace(
+        agent=SimpleNamespace(begin=begin), latent=lambda memory: {"h": memory}
+    )
     stored, known = {"h": torch.zeros(3, 2)}, torch.tensor([True, False, True])
-    before = latents_before(learner, stored, known)
-    assert before["h"].tolist() == [[0, 0], [7, 7], [0, 0]]
-    assert latents_before(learner, stored, torch.ones(3, dtype=torch.bool)) is stored
-    assert latents_before(learner, (), known) == ()
+    obs = {"task": torch.tensor([0, 1, 2])}  # what the first rows bring
+    before = latents_before(learner, stored, known, obs)
+    assert before["h"].tolist() == [[0, 0], [8, 8], [0, 0]]
+    assert latents_before(learner, stored, torch.ones(3, dtype=torch.bool), obs) is stored
+    assert latents_before(learner, (), known, obs) == ()

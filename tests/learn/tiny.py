@@ -46,7 +46,7 @@ class TinyAgent:
     def __init__(self, learner):
         self.learner = learner
 
-    def begin(self, batch):
+    def begin(self, batch, obs=None):
         return Memory(torch.zeros(batch, WIDTH), torch.zeros(batch, self.learner.actions))
 
     def act(self, memory, obs, first, generator=None):

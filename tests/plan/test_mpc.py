@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from reverie.core import rollout, tree
+from reverie.core.model import sample_rows
 from reverie.plan import CEM, MPC, MPPI, Goal, Gradient, Hybrid, MPCConfig, Stage, icem
 from tests.plan.worlds import Linear, Script
+from tests.toys import Latent
 
 X = torch.tensor([[1.0, 0.0], [-2.0, 1.0]])
 OPTIMISERS = {
@@ -272,6 +274,48 @@ def test_context_is_given_to_the_model():
         context={"mass": torch.tensor([1.0, 2.0])},
     )  # fmt: skip
     assert mpc.begin(2).state.age.flatten().tolist() == [1, 2]
+
+
+def tasked(task):
+    """Rows of two environments; with `task` `[2, 2]` they bring it."""
+    rows = sample_rows(Latent().spec, 2, 1, seeded())
+    obs = {name: x[:, 0] for name, x in rows.obs.items()}
+    return obs if task is None else {**obs, "task": task}
+
+
+def acts(mpc, rows, firsts=((True, True), (False, False))):
+    """Actions, and the task that the state knows, of each row."""
+    memory, seen = mpc.begin(2), []
+    for obs, first in zip(rows, firsts, strict=True):
+        action, memory = mpc.act(memory, obs, torch.tensor(first))
+        seen.append((action, memory.state.task))
+    return seen
+
+
+def test_rows_bring_the_context_as_if_it_had_been_given():
+    model, search = Latent(), (CEM(samples=20, elites=4, iterations=2), MPCConfig(horizon=3))
+    one, two = torch.tensor([[3.0, -2.0], [0.0, 1.0]]), torch.tensor([[-3.0, 2.0], [4.0, 0.0]])
+    given = acts(MPC(model, *search, context={"task": one}), [tasked(None)] * 2)
+    brought = acts(MPC(model, *search), [tasked(one)] * 2)
+    assert not tree.differ(brought, given)
+    ignored = acts(MPC(model, *search), [tasked(None)] * 2)
+    assert not torch.equal(ignored[0][0], given[0][0])
+    # what rows bring goes before what was given
+    both = acts(MPC(model, *search, context={"task": two}), [tasked(one)] * 2)
+    assert not tree.differ(both, given)
+
+
+def test_an_episode_keeps_its_context_and_the_next_takes_its_own():
+    one, two = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[5.0, 5.0], [6.0, 6.0]])
+    mpc = MPC(Latent(), CEM(samples=10, elites=2, iterations=1), MPCConfig(horizon=2))
+    firsts = ((True, True), (False, True), (False, False))
+    seen = acts(mpc, [tasked(one), tasked(two), tasked(one)], firsts)
+    tasks = [task.tolist() for _, task in seen]
+    assert tasks == [one.tolist(), [[1, 0], [6, 6]], [[1, 0], [6, 6]]]
+    # begun within an episode, the rows it will read say which one it is
+    memory = mpc.begin(2, tasked(two))
+    _, memory = mpc.act(memory, tasked(two), begin(False, False))
+    assert torch.equal(memory.state.task, two)
 
 
 def test_what_does_not_fit_together_is_said_at_once():

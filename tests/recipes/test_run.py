@@ -34,6 +34,19 @@ def test_other_options_in_the_same_directory_are_refused(trained: DreamerRecipe)
         train(other)
 
 
+def test_an_option_that_a_run_had_not_yet_has_its_default(tmp_path: Path) -> None:
+    recipe = tiny(tmp_path / "old", training=RunConfig(frames=30))
+    train(recipe)
+    path = recipe.run / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["recipe"]["envs"], stored["recipe"]["training"]["prefill"]["catch_up"]
+    path.write_text(json.dumps(stored))
+    assert train(recipe).counters.frames == 30
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="envs was 1 and is 2"):
+        train(replace(recipe, envs=2))
+
+
 def test_a_changed_observation_space_is_refused(trained: DreamerRecipe) -> None:
     other = replace(trained, env=replace(trained.env, name="toy:balance"))
     with pytest.raises(ValueError, match=r"env\.name was 'toy:pendulum'"):

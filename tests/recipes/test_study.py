@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reverie.recipes.dreamer import DreamerRecipe
 from reverie.recipes.run import load
-from reverie.recipes.study import evaluate, film, predict, report, results
+from reverie.recipes.study import evaluate, evaluate_each, film, predict, report, results
 
 
 def test_evaluation_is_deterministic_and_kept(trained: DreamerRecipe) -> None:
@@ -12,6 +12,7 @@ def test_evaluation_is_deterministic_and_kept(trained: DreamerRecipe) -> None:
     first, second = evaluate(loaded, episodes=2), evaluate(load(trained.run), episodes=2)
     assert first == second
     assert results(trained.run)["evaluation"]["policy"]["values"] == list(first.policy.values)
+    assert evaluate_each(loaded, episodes=2) == {"toy:pendulum": first}
 
 
 def test_prediction_and_report(trained: DreamerRecipe) -> None:
