@@ -17,11 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ROWS = 8
-"""With fewer rows calling oneDNN costs more than it saves."""
-
-MANY = 128
-"""The same where it is called for each block."""
+WORK = 2**20
+"""With fewer multiply-adds calling oneDNN costs more than it saves."""
 
 
 def onednn() -> bool:
@@ -52,7 +49,7 @@ _ONEDNN = _choose()
 
 def product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """left right + bias, `[N, I] x [I, O] -> [N, O]`, without a gradient; any strides."""
-    if not _fits(left, right):
+    if not _fits(left, right, left.numel() * right.shape[1]):
         return left @ right if bias is None else torch.addmm(bias, left, right)
     if torch.compiler.is_compiling():
         out: Tensor = _opaque(left, right, bias)
@@ -79,7 +76,7 @@ def _shape(left: Tensor, right: Tensor, bias: Tensor | None) -> Tensor:
 
 def products(left: Tensor, right: Tensor) -> Tensor:
     """left_k right_k, `[K, N, I] x [K, I, O] -> [K, N, O]`, without a gradient; any strides."""
-    if not _fits(left, right) or _half(left):
+    if not _fits(left, right, left[0].numel() * right.shape[2]) or _half(left):
         return torch.bmm(left, right)
     pairs = zip(left.unbind(0), right.unbind(0), strict=True)
     return torch.stack([product(a, b) for a, b in pairs])
@@ -87,7 +84,7 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, `[..., I] -> [..., O]` with W `[O, I]` and b `[O]`."""
-    if not _fits(x, weight) or _half(x) or x.numel() < ROWS * x.shape[-1]:
+    if not _fits(x, weight, x.numel() * weight.shape[0]) or _half(x):
         return F.linear(x, weight, bias)
     rows = x if x.ndim == 2 else x.flatten(0, -2)
     out: Tensor
@@ -116,7 +113,7 @@ def members(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     W `[K, O, I]`, b `[K, O]`.
     """
-    if not _fits(x, weight) or x.shape[-2] < ROWS or _half(x):
+    if not _fits(x, weight, x.shape[-2] * weight[0].numel()) or _half(x):
         return torch.baddbmm(bias.unsqueeze(1), x.expand(weight.shape[0], -1, -1), weight.mT)
     if torch.is_grad_enabled() and _learns(x, weight, bias):
         out: Tensor = Members.apply(x, weight, bias)
@@ -126,7 +123,7 @@ def members(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def blocks(x: Tensor, weight: Tensor) -> Tensor:
     """A product whose matrix is G blocks on its diagonal, `[N, G I] -> [N, G O]`; W `[G, I, O]`."""
-    if not _fits(x, weight) or x.shape[0] < MANY or _half(x):
+    if not _fits(x, weight, x.shape[0] * weight[0].numel()) or _half(x):
         groups = x.unflatten(-1, (weight.shape[0], -1)).transpose(0, 1)
         return torch.bmm(groups, weight).transpose(0, 1).flatten(1)
     if torch.is_grad_enabled() and _learns(x, weight, None):
@@ -135,12 +132,14 @@ def blocks(x: Tensor, weight: Tensor) -> Tensor:
     return _blocks(x, weight)
 
 
-def _fits(x: Tensor, weight: Tensor) -> bool:
+def _fits(x: Tensor, weight: Tensor, work: int) -> bool:
     return (
         onednn()
+        and work >= WORK
         and x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
         and x.numel() > 0
+        and x.ndim > 1
     )
 
 

@@ -1,5 +1,7 @@
 """Products by either library are the plain ones, in value and gradient, whatever the strides."""
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ LIBRARIES = [
 def library(request, monkeypatch):
     """Both libraries, whichever this machine would choose."""
     monkeypatch.setattr(room, "onednn", lambda: request.param)
+    monkeypatch.setattr(room, "WORK", 0)
     return request.param
 
 
@@ -131,11 +134,14 @@ def test_other_precisions_take_the_plain_way():
         assert members(x.float(), weight.float()[None], torch.zeros(1, 6)).dtype == torch.bfloat16
 
 
-@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's own
-def test_compiled_is_eager():
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_is_eager(backend):
+    if backend == "inductor" and not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("inductor needs a C++ compiler, such as g++")
     torch._dynamo.reset()
     leaves = [leaf(12, 5), leaf(6, 5), leaf(6)]
-    compiled = torch.compile(linear, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(linear, backend=backend, fullgraph=True)
     close(compiled(*leaves), linear(*leaves))
     for own, expected in zip(slopes(compiled, *leaves), slopes(linear, *leaves), strict=True):
         close(own, expected)
