@@ -67,7 +67,7 @@ def recipe(options: argparse.Namespace, seed: int) -> DreamerRecipe | TDMPC2Reci
 
 def measure(options: argparse.Namespace, seed: int) -> dict[str, Any] | None:
     """Train one seed to the end, and judge it; None where a signal stopped it."""
-    made, frames = recipe(options, seed), options.frames
+    made, frames, begun = recipe(options, seed), options.frames, provenance()
     if not train(made).finished:
         return None
     judged = evaluate(load(made.run), episodes=10)
@@ -80,7 +80,7 @@ def measure(options: argparse.Namespace, seed: int) -> dict[str, Any] | None:
         "counters": load(made.run).counters,
         "curve": [[line["frames"], line["return"]] for line in episodes],
         "recipe": to_json(made),
-        **provenance(),
+        **begun,
     }
 
 
