@@ -93,11 +93,13 @@ def multiply_adds(*parts: nn.Module) -> int:
     return sum(w.numel() for part in parts for w in part.parameters() if w.ndim > 1)
 
 
-def ours(plans: int) -> dict[str, Any]:
+def ours(plans: int, compile: bool) -> dict[str, Any]:
     """Processor seconds of each of our plans, and the multiply-adds of a step."""
-    settle(DeviceConfig(device="cpu", threads=1))
+    device = settle(DeviceConfig(device="cpu", threads=1, compile=compile))
     torch.manual_seed(0)
     model, generator = equal(), torch.Generator().manual_seed(0)
+    if compile:
+        model.compile_parts(device.compiled)
     search = CEM(K, ELITES, ITERATIONS, deviation=1.0, floor=0.05, momentum=0.0)
     agent = MPC(model, search, MPCConfig(horizon=H, discount=0.99))
     image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
@@ -128,12 +130,14 @@ def main() -> None:
     parser.add_argument("--peer", default="", help="PYTHON that has simulusion")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--alone", action="store_true", help="ours alone, as JSON (for itself)")
+    parser.add_argument("--compile", action="store_true", help="with --alone")
     options = parser.parse_args()
     if options.alone:
-        print(json.dumps(ours(options.plans)))
+        print(json.dumps(ours(options.plans, options.compile)))
         return
     plans = str(options.plans)
-    subjects = {"reverie": [sys.executable, __file__, "--plans", plans, "--alone"]}
+    eager = [sys.executable, __file__, "--plans", plans, "--alone"]
+    subjects = {"reverie, eager": eager, "reverie, compiled": [*eager, "--compile"]}
     if options.peer:
         subjects["simulusion"] = [options.peer, "-c", PEER, plans, *map(str, SIZES)]
     times: dict[str, list[float]] = {name: [] for name in subjects}
@@ -143,7 +147,7 @@ def main() -> None:
             found = _run(command)
             times[name] += found["seconds"]
             counts[name] = found["multiply_adds"]
-    if counts["reverie"] < max(counts.values()):
+    if counts["reverie, eager"] < max(counts.values()):
         raise RuntimeError(f"Our model has fewer multiply-adds than theirs: {counts}.")
     steps = K * H * ITERATIONS
     result: dict[str, Any] = {
@@ -154,12 +158,14 @@ def main() -> None:
         rate = steps / statistics.median(values)
         result[name] = {"median": rate, "max": steps / min(values), "multiply_adds": counts[name]}
         print(
-            f"{name:10} {rate:8,.0f} imagined steps/s of a core, best {steps / min(values):8,.0f}, "
+            f"{name:17} {rate:8,.0f} imagined steps/s of a core, best {steps / min(values):8,.0f}, "
             f"{counts[name]:,} multiply-adds a step"
         )
-    if "simulusion" in result:
-        result["ratio"] = result["reverie"]["median"] / result["simulusion"]["median"]
-        print(f"ratio {result['ratio']:.2f}")
+    if options.peer:
+        peer = result["simulusion"]["median"]
+        for name in ("reverie, eager", "reverie, compiled"):
+            result[name]["ratio"] = result[name]["median"] / peer
+            print(f"{name}: {result[name]['ratio']:.2f} times simulusion")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1))
 
