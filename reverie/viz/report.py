@@ -109,7 +109,7 @@ def _lede(report: Report) -> str:
     if counted.get("frames"):
         words.append(
             f"A world model learned this task from {counted['frames']:,} frames of the robot's own "
-            "experience, and a policy learned by imagining in it."
+            "experience, and the robot learned to act by imagining in it."
         )
     elif counted.get("updates"):
         words.append(f"A world model learned from recorded data in {counted['updates']:,} updates.")
