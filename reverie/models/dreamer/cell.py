@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from reverie.models.dreamer.config import CellConfig
-from reverie.nn.layers import BlockLinear, Dense, fill_truncated_normal, linear, norm_silu, tanh
+from reverie.nn.layers import (
+    BlockLinear,
+    Dense,
+    fill_truncated_normal,
+    linear,
+    norm_silu,
+    tanh,
+    tanh_,
+)
 from reverie.nn.products import linear as affine
 
 
@@ -82,8 +90,11 @@ class PlainGRU(nn.Module):
 def blend(deter: Tensor, reset: Tensor, candidate: Tensor, update: Tensor) -> Tensor:
     """h' = s(u - 1) tanh(s(r) c) + (1 - s(u - 1)) h, with s the sigmoid."""
     reset, candidate, update = (gate.to(deter.dtype) for gate in (reset, candidate, update))
-    candidate = tanh(torch.sigmoid(reset) * candidate)
-    return torch.lerp(deter, candidate, torch.sigmoid(update - 1))
+    if torch.is_grad_enabled():
+        candidate = tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(deter, candidate, torch.sigmoid(update - 1))
+    candidate = tanh_(torch.sigmoid(reset).mul_(candidate))
+    return torch.lerp(deter, candidate, (update - 1).sigmoid_())
 
 
 def cell(config: CellConfig, latent: int, action: int) -> BlockGRU | PlainGRU:
