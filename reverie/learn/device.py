@@ -132,8 +132,8 @@ def settle(config: DeviceConfig) -> Device:
 def keep_memory() -> bool:
     """Have the C library keep what is freed; whether it does.
 
-    Otherwise glibc returns large blocks to the system, and every update pays for fresh pages again:
-    a sixth of its time. What a process holds is then the most it ever needed. Blocks above a
+    Otherwise glibc returns large blocks to the system, and every update pays for fresh pages again.
+    What a process holds is then the most it ever needed. Blocks above a
     gigabyte are still returned. Libraries without `mallopt` stay as they are.
     """
     if not sys.platform.startswith("linux"):
