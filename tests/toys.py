@@ -47,7 +47,7 @@ class Latent(nn.Module):
         self.prior = nn.Linear(deter, stoch)
         self.posterior = nn.Linear(deter + 8, stoch)
         self.decoder = nn.Linear(deter + stoch, 3 + 16)
-        self.heads = nn.Linear(deter + stoch, 2)
+        self.ends = nn.Linear(deter + stoch, 2)
 
     def initial(self, batch: int, context: Obs | None = None) -> LatentState:
         like = self.prior.weight
@@ -87,7 +87,7 @@ class Latent(nn.Module):
     def step(self, state: LatentState, action: Tensor, noise: Tensor) -> Transition[LatentState]:
         deter = self._advance(state, action)
         after = LatentState(deter, self.prior(deter) + 0.1 * noise, state.task)
-        reward, logit = self.heads(self.features(after)).unbind(-1)
+        reward, logit = self.ends(self.features(after)).unbind(-1)
         return Transition(after, reward, torch.sigmoid(logit))
 
     def decode(self, state: LatentState) -> Obs:
@@ -104,7 +104,7 @@ class Latent(nn.Module):
         states = self.observe_all(state, batch.action[:, :, None], batch.obs, batch.first, noise)
         shown = self.decode(states)
         camera = batch.obs["camera"] / 255
-        reward, logit = self.heads(self.features(states)).unbind(-1)
+        reward, logit = self.ends(self.features(states)).unbind(-1)
         losses = {
             "obs": (shown["position"] - batch.obs["position"]).square().sum(-1)
             + (shown["camera"] - camera).square().sum((-1, -2, -3)),
@@ -125,6 +125,20 @@ class Latent(nn.Module):
 
     def _advance(self, state: LatentState, action: Tensor) -> Tensor:
         return self.cell(torch.cat([state.stoch, action[:, 0], state.task], -1), state.deter)
+
+
+class Late(Latent):
+    """The same, whose heads can wait."""
+
+    def step(self, state: LatentState, action: Tensor, noise: Tensor) -> Transition[LatentState]:
+        return self.heads(self.advance(state, action, noise))
+
+    def advance(self, state: LatentState, action: Tensor, noise: Tensor) -> LatentState:
+        return super().step(state, action, noise).state
+
+    def heads(self, state: LatentState) -> Transition[LatentState]:
+        reward, logit = self.ends(self.features(state)).unbind(-1)
+        return Transition(state, reward, torch.sigmoid(logit))
 
 
 class ChunkState(NamedTuple):

@@ -10,6 +10,7 @@ from reverie.core.model import (
     Agent,
     Batch,
     Clip,
+    Deferred,
     Featured,
     Obs,
     Policy,
@@ -21,7 +22,6 @@ from reverie.core.model import (
     sample_rows,
 )
 from reverie.core.returns import (
-    discounted_return,
     lambda_return,
     symexp,
     symexp_bins,
@@ -38,6 +38,7 @@ __all__ = [
     "Agent",
     "Batch",
     "Clip",
+    "Deferred",
     "Featured",
     "Obs",
     "Policy",
@@ -52,7 +53,6 @@ __all__ = [
     "WorldModelError",
     "WorldModelLoss",
     "check_world_model",
-    "discounted_return",
     "lambda_return",
     "rollout",
     "sample_rows",

@@ -19,7 +19,16 @@ from torch.autograd.gradcheck import GradcheckError, gradcheck
 from torch.func import functional_call
 
 from reverie.core import rollout, tree
-from reverie.core.model import Batch, Clip, Featured, Obs, Sequential, Trainable, sample_rows
+from reverie.core.model import (
+    Batch,
+    Clip,
+    Deferred,
+    Featured,
+    Obs,
+    Sequential,
+    Trainable,
+    sample_rows,
+)
 from reverie.core.spec import Space, Spec
 
 
@@ -169,6 +178,8 @@ class _Case:
             calls["observe_all"] = (d.state, d.action, d.obs, d.first, d.noise)
         if isinstance(self.model, Featured):
             calls["features"] = (d.state,)
+        if isinstance(self.model, Deferred):
+            calls |= {"advance": calls["step"], "heads": (d.state,)}
         if isinstance(self.model, Clip):
             calls["frames"] = (d.state, self.ask("step", *calls["step"]))
         if isinstance(self.model, Trainable):
@@ -355,6 +366,9 @@ def _heads(c: _Case) -> Iterator[str]:
             yield f"{name} spans {x.min():.3g} to {x.max():.3g}; it must be >= 0" + (
                 " and <= 1." if name in top else "."
             )
+    if isinstance(c.model, Deferred):
+        split = c.ask("heads", c.ask("advance"))
+        yield from c.same(step, split, "step is not the heads of advance")
 
 
 def _decode(c: _Case) -> Iterator[str]:

@@ -156,6 +156,20 @@ class Clip(Protocol):
         ...
 
 
+@runtime_checkable
+class Deferred(Protocol):
+    """A model whose heads read the arrival alone: `step` is `heads(advance(...))`, and the heads of
+    a plan's H steps are made at once."""
+
+    def advance(self, state: Any, action: Tensor, noise: Any) -> Any:
+        """The state that `step` returns."""
+        ...
+
+    def heads(self, state: Any) -> Transition[Any]:
+        """What `step` returns where it arrives in `state` `[B, ...]`."""
+        ...
+
+
 class Policy(Protocol):
     """Actions from features: the mode and the sample are two calls."""
 

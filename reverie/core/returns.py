@@ -136,24 +136,6 @@ def _match(logits: Tensor, bins: Tensor) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------
-# Returns
-# ---------------------------------------------------------------------------------------------
-
-
-def discounted_return(
-    reward: Tensor, continues: Tensor, final: Tensor | None = None, *, dim: int = 0
-) -> Tensor:
-    """R_k = r_k + c_k R_{k+1} with R_H = `final` (0 where None), same shape as `reward`.
-
-    Entry k of `reward` and `continues` (discount included) belongs to the arrival at row k+1, and
-    R_k is the return from row k: what follows it. H entries along `dim`.
-    """
-    _same_shape("discounted_return", reward=reward, continues=continues)
-    end = torch.zeros_like(reward.select(dim, 0)) if final is None else final
-    return _backward_sum(reward, continues, end, dim)
-
-
 def lambda_return(
     reward: Tensor,
     value: Tensor,
@@ -187,24 +169,15 @@ def lambda_return(
     Raises:
         ValueError: the shapes differ, or `lam` is not in 0..1.
     """
-    _same_shape("lambda_return", reward=reward, value=value, continues=continues, last=last)
+    given = {"reward": reward, "value": value, "continues": continues, "last": last}
+    shapes = {name: tuple(x.shape) for name, x in given.items() if x is not None}
+    if len(set(shapes.values())) != 1:
+        raise ValueError(f"lambda_return needs one shape for all arguments; it was given {shapes}.")
     if not 0 <= lam <= 1:
         raise ValueError(f"lambda_return got lam={lam}; it must be in 0..1.")
     follow = lam * continues if last is None else lam * continues * (~last.bool())
-    return _backward_sum(reward + (continues - follow) * value, follow, value.select(dim, -1), dim)
-
-
-def _backward_sum(gain: Tensor, factor: Tensor, end: Tensor, dim: int) -> Tensor:
-    """x_k = gain_k + factor_k x_{k+1} with x_H = end."""
-    total = end
-    sums = []
-    for now, weight in zip(reversed(gain.unbind(dim)), reversed(factor.unbind(dim)), strict=True):
+    gain, total, sums = reward + (continues - follow) * value, value.select(dim, -1), []
+    for now, weight in zip(reversed(gain.unbind(dim)), reversed(follow.unbind(dim)), strict=True):
         total = torch.addcmul(now, weight, total)
         sums.append(total)
     return torch.stack(sums[::-1], dim)
-
-
-def _same_shape(name: str, **tensors: Tensor | None) -> None:
-    shapes = {key: tuple(x.shape) for key, x in tensors.items() if x is not None}
-    if len(set(shapes.values())) != 1:
-        raise ValueError(f"{name} needs one shape for all arguments; it was given {shapes}.")

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from reverie.core import tree
-from reverie.core.model import Obs, Sequential, Transition, WorldModel
+from reverie.core.model import Deferred, Obs, Sequential, Transition, WorldModel
 from reverie.core.spec import Spec
 
 
@@ -83,8 +83,8 @@ def imagine(
     """s_{k+1} = step(s_k, a_k) for H steps from `state`.
 
     `act` is a plan `[H, B, n, A]`, or a function of (state, k) that returns `[B, n, A]`, which then
-    needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` its states are
-    s_H alone, `[1, B, ...]`: long futures of many candidates need not be held at once.
+    needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` its states are s_H
+    alone, `[1, B, ...]`. The heads of a `Deferred` model are made at once, at the end of a plan.
     """
     if isinstance(act, Tensor):
         horizon = act.shape[0]
@@ -94,21 +94,29 @@ def imagine(
         horizon = steps
     heads, states, actions = [], [], []
     some = bool(tree.leaves(noise))
+    late = model if isinstance(act, Tensor) and isinstance(model, Deferred) else None
     for k in range(horizon):
         action = act[k] if isinstance(act, Tensor) else act(state, k)
-        transition = model.step(state, action, tree.select(noise, k) if some else noise)
-        state = transition[0]
-        heads.append(transition[1:])
-        if keep == "all":
+        given = state, action, tree.select(noise, k) if some else noise
+        if late is not None:
+            state = late.advance(*given)
+        else:
+            state, *head = model.step(*given)
+            heads.append(head)
+        if keep == "all" or late is not None:
             states.append(state)
         if not isinstance(act, Tensor):
             actions.append(action)
-    stacked = [
-        None if column[0] is None else torch.stack(column) for column in zip(*heads, strict=True)
-    ]
-    kept = tree.stack(states) if keep == "all" else tree.map(lambda x: x.unsqueeze(0), state)
+    kept = tree.stack(states) if states else ()
+    if late is not None:
+        made = late.heads(tree.flatten_time(kept))[1:]
+        columns = [x if x is None else x.unflatten(0, (horizon, -1)) for x in made]
+    else:
+        columns = [None if x[0] is None else torch.stack(x) for x in zip(*heads, strict=True)]
+    if keep == "last":
+        kept = tree.map(lambda x: x.unsqueeze(0), state)
     taken = act if isinstance(act, Tensor) else torch.stack(actions)
-    return Rollout(kept, taken, Transition(kept, *stacked))
+    return Rollout(kept, taken, Transition(kept, *columns))
 
 
 def rank(

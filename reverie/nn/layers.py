@@ -68,13 +68,8 @@ class NormSilu(torch.autograd.Function):
 
 def inverse_rms(x: Tensor) -> Tensor:
     """1 / sqrt(mean_i x_i^2 + eps), `[..., 1]`."""
-    return (
-        torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        .square_()
-        .div_(x.shape[-1])
-        .add_(EPS)
-        .rsqrt_()
-    )
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return torch.addcmul(norm.new_full((), EPS), norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 
 def silu_backward(grad: Tensor, x: Tensor) -> Tensor:

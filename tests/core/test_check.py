@@ -12,10 +12,11 @@ from reverie.core import tree
 from reverie.core.check import Result, WorldModelError, check_world_model
 from reverie.core.model import Transition, sample_rows
 from reverie.core.spec import Space, Spec
-from tests.toys import Chunked, ChunkState, Latent, LatentState, Pendulum, PendulumState
+from tests.toys import Chunked, ChunkState, Late, Latent, LatentState, Pendulum, PendulumState
 
 ALWAYS = {"interface", "shapes", "finite", "deterministic", "pure", "batch", "reset", "heads"}
 ALWAYS |= {"decode", "gradient", "gradcheck", "causality", "checkpoint"}
+LEARNT = {"sequence", "features", "losses"}
 
 
 def names(results: list[Result], outcome: str) -> set[str]:
@@ -24,7 +25,7 @@ def names(results: list[Result], outcome: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("family", "extra"),
-    [(Latent, {"sequence", "features", "losses"}), (Chunked, {"frames"}), (Pendulum, set())],
+    [(Latent, LEARNT), (Late, LEARNT), (Chunked, {"frames"}), (Pendulum, set())],
 )
 def test_sound_models_pass(family: Callable[[], nn.Module], extra: set[str]) -> None:
     results = check_world_model(family(), build=family)
@@ -299,6 +300,14 @@ class HeadOfWrongShape(Latent):
         return result._replace(reward=result.reward[:, None])
 
 
+class OtherHeadsLater(Late):
+    def heads(self, state: Any) -> Any:
+        return super().heads(state)._replace(reward=state.stoch.sum(-1))
+
+    def step(self, *given: Any) -> Any:
+        return super().heads(self.advance(*given))
+
+
 class LogitAsProbability(Latent):
     def step(self, *given: Any) -> Any:
         result = super().step(*given)
@@ -514,6 +523,7 @@ FAULTS = [
     fault(LacksAHead, "heads", "step lacks reward"),
     fault(UndeclaredHead, "heads", "step returns cost"),
     fault(HeadOfWrongShape, "heads", "reward is [3, 1]"),
+    fault(OtherHeadsLater, "heads", "step is not the heads of advance"),
     fault(LogitAsProbability, "heads", "<= 1"),
     fault(NegativeCost, "heads", "cost spans -1e+06"),
     fault(DecodesBytes, "decode", "torch.uint8", "frames"),

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Generator, Tensor
 
 from reverie.core.returns import (
-    discounted_return,
     lambda_return,
     symexp,
     symexp_bins,
@@ -277,10 +276,6 @@ def test_either_axis_may_be_time() -> None:
     found = lambda_return(*given, 0.9, rows.last)
     turned = lambda_return(*(x.T for x in given), 0.9, rows.last.T, dim=1)
     torch.testing.assert_close(turned.T, found)
-    torch.testing.assert_close(
-        discounted_return(rows.reward.T, rows.continues.T, dim=1).T,
-        discounted_return(rows.reward, rows.continues),
-    )
 
 
 def test_lambda_zero_bootstraps_after_one_reward() -> None:
@@ -289,23 +284,31 @@ def test_lambda_zero_bootstraps_after_one_reward() -> None:
     torch.testing.assert_close(found, rows.reward + rows.continues * rows.value)
 
 
+def discounted(reward: Tensor, continues: Tensor, final: Tensor | float = 0.0) -> Tensor:
+    """R_k = r_k + c_k R_{k+1}, time-major, with R_H = `final`."""
+    total, sums = torch.zeros_like(reward[0]) + final, []
+    for k in reversed(range(len(reward))):
+        total = reward[k] + continues[k] * total
+        sums.append(total)
+    return torch.stack(sums[::-1])
+
+
 def test_lambda_one_is_the_discounted_return_with_the_final_value() -> None:
     rows = Rows()
     found = lambda_return(rows.reward, rows.value, rows.continues, 1.0)
-    torch.testing.assert_close(
-        found, discounted_return(rows.reward, rows.continues, rows.value[-1])
-    )
+    torch.testing.assert_close(found, discounted(rows.reward, rows.continues, rows.value[-1]))
 
 
-def test_discounted_return_is_a_geometric_series() -> None:
+def test_lambda_one_of_constant_rewards_is_a_geometric_series() -> None:
     reward, continues = torch.ones(20, 2).double(), 0.9 * torch.ones(20, 2).double()
     left = torch.arange(20, 0, -1, dtype=torch.float64)[:, None].expand(20, 2)
-    torch.testing.assert_close(discounted_return(reward, continues), (1 - 0.9**left) / (1 - 0.9))
+    found = lambda_return(reward, torch.zeros_like(reward), continues, 1.0)
+    torch.testing.assert_close(found, (1 - 0.9**left) / (1 - 0.9))
 
 
 def test_a_right_value_is_a_fixed_point_for_every_lambda() -> None:
     rows = Rows()
-    value = discounted_return(rows.reward, rows.continues)
+    value = discounted(rows.reward, rows.continues)
     after = torch.cat([value[1:], torch.zeros_like(value[:1])])
     for lam in (0.0, 0.5, 1.0):
         torch.testing.assert_close(lambda_return(rows.reward, after, rows.continues, lam), value)
@@ -343,4 +346,4 @@ def test_impossible_returns_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lam=1\.5"):
         lambda_return(x, x, x, 1.5)
     with pytest.raises(ValueError, match=r"'continues': \(4,\)"):
-        discounted_return(x, torch.zeros(4))
+        lambda_return(x, x, torch.zeros(4), 0.95)

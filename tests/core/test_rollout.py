@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from reverie.core import rollout, tree
 from reverie.core.model import sample_rows
-from tests.toys import Chunked, Latent, LatentState, Pendulum, PendulumState
+from tests.toys import Chunked, Late, Latent, LatentState, Pendulum, PendulumState
 
 
 def generator(seed: int = 0) -> Generator:
@@ -150,6 +150,23 @@ def test_keeping_only_the_last_state_changes_nothing_else() -> None:
     last = rollout.imagine(model, model.initial(2), plan, (), keep="last")
     assert not tree.differ(last.states, tree.map(lambda x: x[-1:], every.states))
     assert torch.equal(last.transition.reward, every.transition.reward)
+
+
+@torch.no_grad()
+def test_heads_that_wait_are_those_of_a_loop_of_steps() -> None:
+    model = Late()
+    plan = torch.rand(5, 2, 1, 2, generator=generator()) * 2 - 1
+    noise, state, loop = rollout.draw(model, 5, 2, generator()), model.initial(2), []
+    for k in range(5):
+        loop.append(model.step(state, plan[k], noise[k]))
+        state = loop[-1].state
+    future = rollout.imagine(model, model.initial(2), plan, noise)
+    for name in ("state", "reward", "continues"):
+        steps = tree.stack([getattr(step, name) for step in loop])
+        assert not tree.differ(getattr(future.transition, name), steps, 1e-6)
+    last = rollout.imagine(model, model.initial(2), plan, noise, keep="last")
+    assert not tree.differ(last.transition._replace(state=()), future.transition._replace(state=()))
+    assert not tree.differ(last.states, tree.map(lambda x: x[None], state), 1e-6)
 
 
 def test_gradient_reaches_the_plan_through_every_step() -> None:

@@ -23,6 +23,8 @@ from reverie.nn.products import linear as affine
 
 def bounded(action: Tensor) -> Tensor:
     """a / max(1, |a|): what lies outside [-1, 1] reaches the model as its clipped value."""
+    if not torch.is_grad_enabled():
+        return action.clamp(-1.0, 1.0)
     return action / action.detach().abs().clamp_min(1.0)
 
 

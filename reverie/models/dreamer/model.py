@@ -25,7 +25,7 @@ from reverie.nn.layers import MLP
 
 
 class Dreamer(nn.Module):
-    """A `WorldModel` over `RSSMState`, `Sequential`, `Trainable` and `Featured`."""
+    """A `WorldModel` over `RSSMState`, `Sequential`, `Trainable`, `Deferred`, `Featured`."""
 
     bins: Tensor
 
@@ -80,11 +80,7 @@ class Dreamer(nn.Module):
 
     def step(self, state: RSSMState, action: Tensor, noise: Tensor) -> Transition[RSSMState]:
         """s_{t+1} ~ p(. | s_t, a_t), with reward and continuation there; action `[B, 1, A]`."""
-        state = self.rssm.step(state, action[:, 0], noise)
-        features = self.features(state)
-        reward = twohot_mean(self.reward(features), self.bins)
-        continues = torch.sigmoid(self.continues(features)).squeeze(-1)
-        return Transition(state, reward=reward, continues=continues)
+        return self.heads(self.advance(state, action, noise))
 
     def decode(self, state: RSSMState) -> dict[str, Tensor]:
         """The mean of p(o | s) for each sensor."""
@@ -92,10 +88,23 @@ class Dreamer(nn.Module):
 
     # ------------------------------------------------------------------ optional parts
 
+    def advance(self, state: RSSMState, action: Tensor, noise: Tensor) -> RSSMState:
+        """s_{t+1} ~ p(. | s_t, a_t); action `[B, 1, A]`."""
+        return self.rssm.step(state, action[:, 0], noise)
+
+    def heads(self, state: RSSMState) -> Transition[RSSMState]:
+        """The means of p(r | s) and p(continue | s)."""
+        features = self.features(state)
+        reward = twohot_mean(self.reward(features), self.bins)
+        continues = torch.sigmoid(self.continues(features)).squeeze(-1)
+        return Transition(state, reward=reward, continues=continues)
+
     def compile_parts(self, compiled: Callable[[Any], Any]) -> None:
         """Run the steps of filter and prediction through `compiled`, as `torch.compile` is."""
         self.rssm.steps = Steps(compiled(forward_step), compiled(backward_step))
         self.step = compiled(self.step)  # type: ignore[method-assign]
+        self.advance = compiled(self.advance)  # type: ignore[method-assign]
+        self.heads = compiled(self.heads)  # type: ignore[method-assign]
 
     def features(self, state: RSSMState) -> Tensor:
         """[h, z], `[B, D + Z]`."""
