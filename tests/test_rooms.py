@@ -29,8 +29,9 @@ FAMILY_FILES = ("README.md", "config.py", "loss.py", "model.py", "weights.py")
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 HEAVY = {
     *("PIL", "dm_control", "dm_env", "gymnasium", "imageio", "imageio_ffmpeg", "lz4", "mujoco"),
-    *("tensorboard", "zstandard"),
+    *("tensorboard", "zstandard", "warp"),
 }
+KERNELS = "/kernels.py"  # in a solver's folder: compiled by Warp, loaded when first used
 PRINTERS = {"cli.py", "learn/log.py"}
 DEVICE_ROOMS = ("cli.py", "learn/", "serve/")
 
@@ -183,6 +184,9 @@ def at_import_time(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def heavy_imports(source: Source) -> Iterator[str]:
+    if source.path.startswith("physics/") and source.path.count("/") > 1:
+        if source.path.endswith(KERNELS):
+            return
     for node in at_import_time(source.tree.body):
         modules = []
         if isinstance(node, ast.Import):

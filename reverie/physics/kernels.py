@@ -1,0 +1,321 @@
+"""Warp, wrapped: a substep of a solver as kernel launches over named arrays, with its adjoint.
+
+    s_{t+1} = f(s_t, g)        s: state, g: what is given (parameters, controls), constant in a call
+
+A `Program` says which launches make f; `run` makes n of them as one `torch.autograd.Function`. The
+gradient comes from Warp's adjoint kernels, launched one by one in reverse order over buffers that
+belong to the call: nothing is recorded on a tape, so nothing overwritten later can make it wrong.
+Of a substep only its state is kept; what lies between is computed again on the way back.
+
+Only this module and the `kernels.py` of each solver import Warp, when they are first used. On a CPU
+a launch uses one core, and its atomic additions are plain ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+MODULE = {"max_unroll": 1}
+"""Options of every module of kernels: loops stay loops, which halves the time of an adjoint."""
+
+
+@functools.cache
+def installed() -> bool:
+    """Whether Warp is there; says once what to do where it is not."""
+    try:
+        import warp
+    except ModuleNotFoundError:
+        warnings.warn(
+            "Warp is not installed: physics runs on the torch reference, which is slower. "
+            "Install it with `pip install 'reverie[physics]'`.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    warp.config.log_level = warp.LOG_ERROR  # no banner, and no word of a driver that is not there
+    warp.init()
+    return True
+
+
+def warp() -> Any:
+    """The module `warp`, quiet.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    if not installed():
+        raise ModuleNotFoundError("Warp is needed here: pip install 'reverie[physics]'.")
+    import warp
+
+    return warp
+
+
+class Real(NamedTuple):
+    """The types of one precision."""
+
+    scalar: Any
+    vec3: Any
+    vec4: Any
+    mat33: Any
+    quat: Any
+    vec6: Any
+    mat66: Any
+
+
+_loading: list[torch.dtype] = []
+
+
+def chosen() -> Real:
+    """The types of the precision for which a file of kernels is being loaded (see `load`)."""
+    wp = warp()
+    if _loading[-1] == torch.float64:
+        return Real(
+            *(wp.float64, wp.vec3d, wp.vec4d, wp.mat33d, wp.quatd),
+            *(wp.spatial_vectord, wp.spatial_matrixd),
+        )
+    return Real(
+        *(wp.float32, wp.vec3, wp.vec4, wp.mat33, wp.quat),
+        *(wp.spatial_vector, wp.spatial_matrix),
+    )
+
+
+@functools.cache
+def load(name: str, dtype: torch.dtype) -> ModuleType:
+    """The module of kernels `name`, loaded for float32 or float64: it is written once for both.
+
+    Raises:
+        ValueError: Another dtype.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"Physics runs in float32 or float64; got {dtype}.")
+    wp = warp()
+    found = importlib.util.find_spec(name)
+    assert found is not None and found.origin is not None
+    bits = "f64" if dtype == torch.float64 else "f32"
+    spec = importlib.util.spec_from_file_location(f"{name}_{bits}", found.origin)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    _loading.append(dtype)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        _loading.pop()
+    wp.set_module_options(MODULE, module)
+    return module
+
+
+class Launch(NamedTuple):
+    """One kernel over `dim` threads; arguments are names of arrays, or plain values."""
+
+    kernel: Any
+    dim: int | tuple[int, ...]
+    arguments: tuple[Any, ...]
+    again: bool = True
+    """Whether the way back needs what it writes; launches that write only the next state do not."""
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+Prepared = tuple[Mapping[str, Any], Shapes]
+
+
+@dataclass(frozen=True)
+class Program:
+    """One substep. Arrays of the next state have the names of the state with a `+`."""
+
+    state: Mapping[str, Any]
+    """Element type by name; float leaves, shape `[...]`, `[..., 3]`, `[..., 3, 3]` by type."""
+    given: Mapping[str, Any]
+    """Element types of parameters and controls."""
+    scratch: Mapping[str, Any]
+    """Element types of what lies between; zero at the start of a substep."""
+    launches: Callable[[Mapping[str, Any]], Sequence[Launch]]
+    """From the values and shapes that `prepare` made."""
+    prepare: Callable[[Mapping[str, Tensor]], Prepared]
+    """From the state's tensors: plain values, and the shape of each scratch array."""
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """Arrays without a gradient (topology), by name."""
+
+
+def run(
+    program: Program,
+    state: Sequence[Tensor],
+    given: Sequence[Tensor],
+    substeps: int,
+    keep: bool = True,
+) -> tuple[Tensor, ...]:
+    """The state after `substeps`; with a gradient to `state` and `given`.
+
+    With `keep` each substep's state is kept for the way back; without, only the first is, and they
+    are computed again, which costs about a fifth of the time.
+
+    Raises:
+        ValueError: dtypes or devices differ.
+    """
+    tensors = [*state, *given]
+    kinds = {(x.dtype, x.device) for x in tensors}
+    if len(kinds) != 1:
+        raise ValueError(f"State and parameters are of one dtype on one device; got {kinds}.")
+    out = _Run.apply(program, substeps, keep, *tensors)
+    return tuple(out)
+
+
+class _Run(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, program: Program, substeps: int, keep: bool, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        call = _Call(program, [x.detach().contiguous() for x in tensors])
+        wanted = any(ctx.needs_input_grad)
+        trail = call.roll(call.first, substeps, wanted and keep)
+        ctx.call, ctx.substeps, ctx.trail = call, substeps, trail if wanted and keep else None
+        return tuple(trail[-1].values())
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        call: _Call = ctx.call
+        trail = ctx.trail or call.roll(call.first, ctx.substeps, True)
+        back = call.back(trail, grads)
+        needs = ctx.needs_input_grad[3:]
+        return (None, None, None, *(g if n else None for g, n in zip(back, needs, strict=True)))
+
+
+State = dict[str, Tensor]
+
+
+class _Call:
+    """The buffers of one call of `run`."""
+
+    def __init__(self, program: Program, tensors: list[Tensor]) -> None:
+        self.program = program
+        count = len(program.state)
+        self.first: State = dict(zip(program.state, tensors[:count], strict=True))
+        self.given: State = dict(zip(program.given, tensors[count:], strict=True))
+        self.device = str(tensors[0].device)
+        self.like = tensors[0]
+        self.types = {**program.state, **program.given, **program.scratch}
+        self.fixed = {
+            **{name: self.array(name, x) for name, x in self.given.items()},
+            **program.constants,
+        }
+        self.pool: dict[str, Tensor] = {}
+        self.views: dict[tuple[str, tuple[int, ...]], Any] = {}
+
+    def array(self, name: str, x: Tensor) -> Any:
+        """A Warp array over the memory of a tensor."""
+        return warp().from_torch(x, dtype=self.types[name.rstrip("+")], requires_grad=False)
+
+    def roll(self, state: State, substeps: int, keep: bool) -> list[State]:
+        """All states, the first included, or the first and the last."""
+        trail, arrays, spare = [state], self.bound(state), None
+        for s in range(substeps):
+            if spare is None or keep:
+                after = {name: torch.empty_like(x) for name, x in state.items()}
+                spare = after, self.bound(after)
+            after, arrays_after = spare
+            self.forward(state, arrays, arrays_after)
+            spare = (state, arrays) if s else None  # the first state is the caller's
+            state, arrays = after, arrays_after
+            trail = [*trail, state] if keep else [self.first, state]
+        return trail
+
+    def bound(self, state: State) -> dict[str, Any]:
+        """The arrays of a state."""
+        return {name: self.array(name, x) for name, x in state.items()}
+
+    def scratch(self, shapes: Shapes, kind: str) -> dict[str, Any]:
+        """Zeroed arrays of these shapes; their memory is used again, and grows as needed."""
+        found = {}
+        for name, shape in shapes.items():
+            parts = tuple(getattr(self.types[name], "_shape_", ()))
+            key, size = f"{kind}{name}", torch.Size((*shape, *parts)).numel()
+            if key not in self.pool or self.pool[key].numel() < size:
+                self.pool[key] = self.like.new_empty(size)
+                self.views = {k: v for k, v in self.views.items() if k[0] != key}
+            memory = self.pool[key][:size]
+            memory.zero_()
+            if (key, shape) not in self.views:
+                self.views[key, shape] = self.array(name, memory.view(*shape, *parts))
+            found[name] = self.views[key, shape]
+        return found
+
+    def forward(self, state: State, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """One substep."""
+        values, shapes = self.program.prepare({**state, **self.given})
+        arrays = {
+            **self.fixed,
+            **before,
+            **{f"{name}+": x for name, x in after.items()},
+            **self.scratch(shapes, ""),
+        }
+        for launch in self.program.launches(values):
+            self.launch(launch, arrays, None)
+
+    def launch(
+        self, launch: Launch, arrays: Mapping[str, Any], slopes: Mapping[str, Any] | None
+    ) -> None:
+        """A kernel, or with `slopes`, the gradients by name, its adjoint."""
+        given = [arrays[x] if isinstance(x, str) else x for x in launch.arguments]
+        options: dict[str, Any] = {"device": self.device, "record_tape": False}
+        if slopes is not None:
+            options["adjoint"] = True
+            options["adj_inputs"] = [
+                slopes.get(x) if isinstance(x, str) else None for x in launch.arguments
+            ]
+        warp().launch(launch.kernel, launch.dim, given, **options)
+
+    def back(self, trail: list[State], grads: Sequence[Tensor | None]) -> list[Tensor]:
+        """The gradients of the first state and of what is given."""
+        slope = {
+            name: torch.zeros_like(x) if g is None else g.contiguous().clone()
+            for (name, x), g in zip(self.first.items(), grads, strict=True)
+        }
+        given = {name: torch.zeros_like(x) for name, x in self.given.items()}
+        given_arrays = {name: self.array(name, x) for name, x in given.items()}
+        waste = self.bound({name: torch.empty_like(x) for name, x in self.first.items()})
+        before = {name: torch.empty_like(x) for name, x in self.first.items()}
+        ends, starts = self.bound(slope), self.bound(before)
+        for state in reversed(trail[:-1]):
+            for x in before.values():
+                x.zero_()
+            self.adjoint(state, waste, {**given_arrays, **starts}, ends)
+            slope, before, ends, starts = before, slope, starts, ends
+        return [*slope.values(), *given.values()]
+
+    def adjoint(
+        self,
+        state: State,
+        waste: dict[str, Any],
+        starts: dict[str, Any],
+        ends: dict[str, Any],
+    ) -> None:
+        """Add to the gradients `starts` what `ends`, those of the next state, make of them."""
+        values, shapes = self.program.prepare({**state, **self.given})
+        arrays = {
+            **self.fixed,
+            **self.bound(state),
+            **{f"{name}+": x for name, x in waste.items()},
+            **self.scratch(shapes, ""),
+        }
+        slopes = {
+            **starts,
+            **{f"{name}+": x for name, x in ends.items()},
+            **self.scratch(shapes, "slope of "),
+        }
+        launches = self.program.launches(values)
+        for launch in launches:
+            if launch.again:
+                self.launch(launch, arrays, None)
+        for launch in reversed(launches):
+            self.launch(launch, arrays, slopes)

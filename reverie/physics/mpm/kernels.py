@@ -1,0 +1,363 @@
+# mypy: ignore-errors
+"""The substep of the material point method as Warp kernels; see `reference.py` for the equations.
+
+Loaded once for each precision by `reverie.physics.kernels.load`. Loops whose bounds are known stay
+loops: what they carry is only added up, since a carried value that is overwritten has no adjoint.
+Legend: `B` worlds, `N` particles, `K` colliders, cells of the active box flattened.
+"""
+
+import warp as wp
+
+from reverie.physics.kernels import chosen
+
+_types = chosen()
+REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
+    *(_types.scalar, _types.vec3, _types.vec4, _types.mat33),
+    *(_types.quat, _types.vec6),
+)
+
+NEO_HOOKEAN = wp.constant(0)
+COROTATED = wp.constant(1)
+VON_MISES = wp.constant(2)
+SAND = wp.constant(3)
+LIQUID = wp.constant(4)
+
+PLANE = wp.constant(0)
+SPHERE = wp.constant(1)
+CAPSULE = wp.constant(2)
+BOX = wp.constant(3)
+CYLINDER = wp.constant(4)
+
+
+@wp.func
+def unit():
+    return wp.identity(n=3, dtype=REAL)
+
+
+@wp.func
+def half_log(b: MAT33):
+    """1/2 log b of a symmetric positive b, by its series in (b - 1)(b + 1)^-1."""
+    z = (b - unit()) * wp.inverse(b + unit())
+    zz = z * z
+    z3 = z * zz
+    z5 = z3 * zz
+    return z + z3 / REAL(3.0) + z5 / REAL(5.0) + z5 * zz / REAL(7.0)
+
+
+@wp.func
+def exp_twice(e: MAT33):
+    """exp(2 e) = exp(e)^2, by a Taylor polynomial of order 6."""
+    i = unit()
+    s = i + e / REAL(6.0)
+    s = i + e * s / REAL(5.0)
+    s = i + e * s / REAL(4.0)
+    s = i + e * s / REAL(3.0)
+    s = i + e * s / REAL(2.0)
+    s = i + e * s
+    return s * s
+
+
+@wp.func
+def root(b: MAT33):
+    """The square root of a symmetric positive b, by six steps of Denman and Beavers."""
+    y0 = REAL(0.5) * (b + unit())
+    z0 = REAL(0.5) * (unit() + wp.inverse(b))
+    y1 = REAL(0.5) * (y0 + wp.inverse(z0))
+    z1 = REAL(0.5) * (z0 + wp.inverse(y0))
+    y2 = REAL(0.5) * (y1 + wp.inverse(z1))
+    z2 = REAL(0.5) * (z1 + wp.inverse(y1))
+    y3 = REAL(0.5) * (y2 + wp.inverse(z2))
+    z3 = REAL(0.5) * (z2 + wp.inverse(y2))
+    y4 = REAL(0.5) * (y3 + wp.inverse(z3))
+    z4 = REAL(0.5) * (z3 + wp.inverse(y3))
+    return REAL(0.5) * (y4 + wp.inverse(z4))
+
+
+@wp.func
+def norm(a: MAT33):
+    return wp.sqrt(wp.ddot(a, a) + REAL(1.0e-24))
+
+
+@wp.func
+def bspline(f: REAL):
+    """Quadratic weights of the three nodes around a particle at f in 0.5 .. 1.5 of the first."""
+    return VEC3(
+        REAL(0.5) * (REAL(1.5) - f) * (REAL(1.5) - f),
+        REAL(0.75) - (f - REAL(1.0)) * (f - REAL(1.0)),
+        REAL(0.5) * (f - REAL(0.5)) * (f - REAL(0.5)),
+    )
+
+
+@wp.kernel
+def p2g(
+    kind: wp.array(dtype=int),
+    x: wp.array2d(dtype=VEC3),
+    v: wp.array2d(dtype=VEC3),
+    c: wp.array2d(dtype=MAT33),
+    b: wp.array2d(dtype=MAT33),
+    q: wp.array2d(dtype=REAL),
+    mass: wp.array2d(dtype=REAL),
+    volume: wp.array2d(dtype=REAL),
+    mu: wp.array2d(dtype=REAL),
+    lam: wp.array2d(dtype=REAL),
+    limit: wp.array2d(dtype=REAL),
+    viscosity: wp.array2d(dtype=REAL),
+    dt: REAL,
+    dx: REAL,
+    origin: wp.array(dtype=wp.vec3i),
+    size: wp.vec3i,
+    b_next: wp.array2d(dtype=MAT33),
+    q_next: wp.array2d(dtype=REAL),
+    grid: wp.array2d(dtype=VEC4),
+):
+    e, p = wp.tid()
+    material = kind[p]
+    cp = c[e, p]
+    g = unit() + dt * cp
+    trial = g * b[e, p] * wp.transpose(g)
+    after = trial
+    past = q[e, p]
+    memory = past
+    m2 = REAL(2.0) * mu[e, p]
+    la = lam[e, p]
+    tau = MAT33()
+    if material == NEO_HOOKEAN:
+        tau = (
+            mu[e, p] * (trial - unit()) + (la * REAL(0.5) * wp.log(wp.determinant(trial))) * unit()
+        )
+    elif material == COROTATED:
+        ratio = wp.sqrt(wp.determinant(trial))
+        tau = m2 * (trial - root(trial)) + (la * (ratio - REAL(1.0)) * ratio) * unit()
+    elif material == LIQUID:
+        ratio = past * (REAL(1.0) + dt * wp.trace(cp))
+        memory = ratio
+        after = unit()
+        shear = viscosity[e, p] * ratio
+        pressure = la / REAL(7.0) * (wp.pow(ratio, REAL(-7.0)) - REAL(1.0))
+        tau = (
+            shear * (cp + wp.transpose(cp))
+            - (shear * REAL(2.0) / REAL(3.0) * wp.trace(cp) + ratio * pressure) * unit()
+        )
+    else:
+        strain = half_log(trial)
+        if material == VON_MISES:
+            t = wp.trace(strain)
+            deviator = strain - (t / REAL(3.0)) * unit()
+            size_d = norm(deviator)
+            most = limit[e, p] * REAL(0.816496580927726) / m2
+            if size_d > most:
+                deviator = (most / size_d) * deviator
+                after = exp_twice(deviator + (t / REAL(3.0)) * unit())
+            tau = m2 * deviator + ((la + m2 / REAL(3.0)) * t) * unit()
+        else:
+            strain = strain + (past / REAL(3.0)) * unit()
+            t = wp.trace(strain)
+            deviator = strain - (t / REAL(3.0)) * unit()
+            size_d = norm(deviator)
+            if t >= REAL(0.0):
+                memory = t
+                after = unit()
+            else:
+                memory = REAL(0.0)
+                excess = size_d + limit[e, p] * (REAL(3.0) * la + m2) / m2 * t
+                if excess > REAL(0.0):
+                    deviator = (REAL(1.0) - excess / size_d) * deviator
+                kept = deviator + (t / REAL(3.0)) * unit()
+                after = exp_twice(kept)
+                tau = m2 * kept + (la * t) * unit()
+    b_next[e, p] = after
+    q_next[e, p] = memory
+
+    mp = mass[e, p]
+    a = (-dt * volume[e, p] * REAL(4.0) / (dx * dx)) * tau + mp * cp
+    xp = x[e, p] / dx
+    bx = int(wp.floor(xp[0] - REAL(0.5)))
+    by = int(wp.floor(xp[1] - REAL(0.5)))
+    bz = int(wp.floor(xp[2] - REAL(0.5)))
+    f = xp - VEC3(REAL(bx), REAL(by), REAL(bz))
+    wx = bspline(f[0])
+    wy = bspline(f[1])
+    wz = bspline(f[2])
+    momentum = mp * v[e, p]
+    o = origin[e]
+    first = ((bx - o[0]) * size[1] + by - o[1]) * size[2] + bz - o[2]
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                w = wx[i] * wy[j] * wz[k]
+                d = (VEC3(REAL(float(i)), REAL(float(j)), REAL(float(k))) - f) * dx
+                u = w * (momentum + a * d)
+                cell = first + (i * size[1] + j) * size[2] + k
+                wp.atomic_add(grid, e, cell, VEC4(u[0], u[1], u[2], w * mp))
+
+
+@wp.kernel
+def accelerate(
+    grid: wp.array2d(dtype=VEC4),
+    gravity: wp.array(dtype=VEC3),
+    dt: REAL,
+    velocity: wp.array2d(dtype=VEC3),
+):
+    e, cell = wp.tid()
+    u = grid[e, cell]
+    m = u[3]
+    if m > REAL(0.0):
+        velocity[e, cell] = VEC3(u[0], u[1], u[2]) / m + dt * gravity[e]
+
+
+@wp.func
+def inside_box(y: VEC3, h: VEC3):
+    """Signed distance of y to a box of half widths h, and its gradient."""
+    q = VEC3(wp.abs(y[0]), wp.abs(y[1]), wp.abs(y[2])) - h
+    side = VEC3(wp.sign(y[0]), wp.sign(y[1]), wp.sign(y[2]))
+    out = VEC3(wp.max(q[0], REAL(0.0)), wp.max(q[1], REAL(0.0)), wp.max(q[2], REAL(0.0)))
+    far = wp.dot(out, out)
+    phi = REAL(0.0)
+    n = VEC3()
+    if far > REAL(0.0):
+        phi = wp.sqrt(far)
+        n = wp.cw_mul(side, out) / phi
+    elif q[0] >= q[1] and q[0] >= q[2]:
+        phi = q[0]
+        n = VEC3(side[0], REAL(0.0), REAL(0.0))
+    elif q[1] >= q[2]:
+        phi = q[1]
+        n = VEC3(REAL(0.0), side[1], REAL(0.0))
+    else:
+        phi = q[2]
+        n = VEC3(REAL(0.0), REAL(0.0), side[2])
+    return VEC4(n[0], n[1], n[2], phi)
+
+
+@wp.func
+def distance(kind: int, y: VEC3, size: VEC3):
+    """Outward normal and signed distance of y, in a shape's own frame.
+
+    Plane: z = 0. Sphere: radius. Capsule, cylinder: radius, half length along z. Box: half widths.
+    """
+    result = VEC4(REAL(0.0), REAL(0.0), REAL(1.0), y[2])
+    if kind == SPHERE or kind == CAPSULE:
+        c = y
+        if kind == CAPSULE:
+            c = VEC3(y[0], y[1], y[2] - wp.clamp(y[2], -size[1], size[1]))
+        r = wp.length(c) + REAL(1.0e-12)
+        n = c / r
+        result = VEC4(n[0], n[1], n[2], r - size[0])
+    elif kind == BOX:
+        result = inside_box(y, size)
+    elif kind == CYLINDER:
+        r = wp.sqrt(y[0] * y[0] + y[1] * y[1]) + REAL(1.0e-12)
+        flat = inside_box(VEC3(r, REAL(0.0), y[2]), VEC3(size[0], REAL(1.0e9), size[1]))
+        result = VEC4(flat[0] * y[0] / r, flat[0] * y[1] / r, flat[2], flat[3])
+    return result
+
+
+@wp.kernel
+def collide(
+    shape: wp.array(dtype=int),
+    k: int,
+    grid: wp.array2d(dtype=VEC4),
+    velocity: wp.array2d(dtype=VEC3),
+    place: wp.array2d(dtype=VEC3),
+    turn: wp.array2d(dtype=QUAT),
+    linear: wp.array2d(dtype=VEC3),
+    angular: wp.array2d(dtype=VEC3),
+    extent: wp.array2d(dtype=VEC3),
+    friction: wp.array2d(dtype=REAL),
+    dx: REAL,
+    softness: REAL,
+    origin: wp.array(dtype=wp.vec3i),
+    size: wp.vec3i,
+    after: wp.array2d(dtype=VEC3),
+    impulse: wp.array2d(dtype=VEC6),
+):
+    e, cell = wp.tid()
+    m = grid[e, cell][3]
+    if m > REAL(0.0):
+        o = origin[e]
+        i = cell / (size[1] * size[2])
+        j = cell / size[2] - i * size[1]
+        h = cell - (i * size[1] + j) * size[2]
+        node = VEC3(REAL(o[0] + i), REAL(o[1] + j), REAL(o[2] + h)) * dx
+        arm = node - place[e, k]
+        r = turn[e, k]
+        near = distance(shape[k], wp.quat_rotate_inv(r, arm), extent[e, k])
+        u = velocity[e, cell]
+        w = u
+        if near[3] < softness:
+            n = wp.quat_rotate(r, VEC3(near[0], near[1], near[2]))
+            body = linear[e, k] + wp.cross(angular[e, k], arm)
+            rel = u - body
+            vn = wp.dot(rel, n)
+            if vn < REAL(0.0):
+                slide = rel - vn * n
+                speed = wp.sqrt(wp.dot(slide, slide) + REAL(1.0e-20))
+                left = wp.max(REAL(0.0), REAL(1.0) + friction[e, k] * vn / speed)
+                s = REAL(1.0)
+                if near[3] > REAL(0.0):
+                    z = REAL(1.0) - near[3] / softness
+                    s = z * z * (REAL(3.0) - REAL(2.0) * z)
+                w = u + s * (body + left * slide - u)
+                push = m * (u - w)
+                t = wp.cross(arm, push)
+                wp.atomic_add(impulse, e, k, VEC6(push[0], push[1], push[2], t[0], t[1], t[2]))
+        after[e, cell] = w
+
+
+@wp.kernel
+def move(
+    place: wp.array2d(dtype=VEC3),
+    turn: wp.array2d(dtype=QUAT),
+    linear: wp.array2d(dtype=VEC3),
+    angular: wp.array2d(dtype=VEC3),
+    total: wp.array2d(dtype=VEC6),
+    impulse: wp.array2d(dtype=VEC6),
+    dt: REAL,
+    place_next: wp.array2d(dtype=VEC3),
+    turn_next: wp.array2d(dtype=QUAT),
+    total_next: wp.array2d(dtype=VEC6),
+):
+    e, k = wp.tid()
+    place_next[e, k] = place[e, k] + dt * linear[e, k]
+    w = angular[e, k]
+    r = turn[e, k]
+    spin = QUAT(w[0], w[1], w[2], REAL(0.0)) * r
+    turn_next[e, k] = wp.normalize(r + (REAL(0.5) * dt) * spin)
+    total_next[e, k] = total[e, k] + impulse[e, k]
+
+
+@wp.kernel
+def g2p(
+    x: wp.array2d(dtype=VEC3),
+    velocity: wp.array2d(dtype=VEC3),
+    dt: REAL,
+    dx: REAL,
+    origin: wp.array(dtype=wp.vec3i),
+    size: wp.vec3i,
+    x_next: wp.array2d(dtype=VEC3),
+    v_next: wp.array2d(dtype=VEC3),
+    c_next: wp.array2d(dtype=MAT33),
+):
+    e, p = wp.tid()
+    xp = x[e, p] / dx
+    bx = int(wp.floor(xp[0] - REAL(0.5)))
+    by = int(wp.floor(xp[1] - REAL(0.5)))
+    bz = int(wp.floor(xp[2] - REAL(0.5)))
+    f = xp - VEC3(REAL(bx), REAL(by), REAL(bz))
+    wx = bspline(f[0])
+    wy = bspline(f[1])
+    wz = bspline(f[2])
+    o = origin[e]
+    first = ((bx - o[0]) * size[1] + by - o[1]) * size[2] + bz - o[2]
+    u = VEC3()
+    a = MAT33()
+    for i in range(3):
+        for j in range(3):
+            for k in range(3):
+                w = wx[i] * wy[j] * wz[k]
+                g = w * velocity[e, first + (i * size[1] + j) * size[2] + k]
+                u = u + g
+                a = a + wp.outer(g, VEC3(REAL(float(i)), REAL(float(j)), REAL(float(k))) - f)
+    v_next[e, p] = u
+    x_next[e, p] = x[e, p] + dt * u
+    c_next[e, p] = (REAL(4.0) / dx) * a

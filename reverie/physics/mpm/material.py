@@ -1,0 +1,121 @@
+"""What particles are made of, and what they meet.
+
+Legend: `B` worlds, `N` particles, `K` tools.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Kind(IntEnum):
+    """The constitutive law of a particle: its Kirchhoff stress tau from its elastic strain.
+
+    b is the elastic left Cauchy-Green tensor, e = 1/2 log b Hencky's strain, J the volume ratio.
+    """
+
+    NEO_HOOKEAN = 0
+    """tau = mu (b - 1) + lam log(J) 1."""
+    COROTATED = 1
+    """tau = 2 mu (b - b^1/2) + lam (J - 1) J 1: fixed corotated elasticity (Stomakhin 2012)."""
+    VON_MISES = 2
+    """tau = 2 mu dev e + (lam + 2/3 mu) tr e 1, with |dev tau| <= sqrt(2/3) times the yield stress:
+    what exceeds it flows."""
+    SAND = 3
+    """tau = 2 mu e + lam tr e 1, with |dev tau| <= -a (3 lam + 2 mu) tr e and nothing in tension:
+    Drucker and Prager (Klar et al. 2016), with the correction of volume of Tampubolon et al. 2017.
+    """
+    LIQUID = 4
+    """tau = -J p 1 + viscous, p = K / 7 (J^-7 - 1) (Tait), shear stress 2 eta dev(grad v) J."""
+
+
+class Shape(IntEnum):
+    """The shape of a tool, in its own frame; what `Tools.extent` means."""
+
+    PLANE = 0
+    """z <= 0 is solid."""
+    SPHERE = 1
+    """(radius, -, -)."""
+    CAPSULE = 2
+    """(radius, half length along z without the caps, -)."""
+    BOX = 3
+    """Half widths."""
+    CYLINDER = 4
+    """(radius, half length along z, -)."""
+
+
+class MPMState(NamedTuple):
+    """Particles."""
+
+    position: Tensor
+    """x `[B, N, 3]` [m]."""
+    velocity: Tensor
+    """v `[B, N, 3]` [m/s]."""
+    affine: Tensor
+    """C = grad v `[B, N, 3, 3]` [1/s]."""
+    strain: Tensor
+    """b `[B, N, 3, 3]`, 1 at rest."""
+    memory: Tensor
+    """`[B, N]`: J of a liquid (1 at rest); the open volume log J of sand (0 at rest); else 0."""
+
+
+class MPMParams(NamedTuple):
+    """What particles are made of, by particle; see `material` for a whole body."""
+
+    mass: Tensor
+    """`[B, N]` [kg]."""
+    volume: Tensor
+    """At rest `[B, N]` [m^3]."""
+    mu: Tensor
+    """Shear modulus `[B, N]` [Pa]."""
+    lam: Tensor
+    """Lame's first parameter, or a liquid's bulk modulus K `[B, N]` [Pa]."""
+    limit: Tensor
+    """Yield stress [Pa], or a = sqrt(2/3) 2 sin f / (3 - sin f) of sand's friction angle f."""
+    viscosity: Tensor
+    """eta `[B, N]` [Pa s]."""
+    gravity: Tensor
+    """`[B, 3]` [m/s^2]."""
+
+
+class Tools(NamedTuple):
+    """Rigid bodies that push particles: where they are, and how they move during the call."""
+
+    place: Tensor
+    """`[B, K, 3]` [m]."""
+    turn: Tensor
+    """Unit quaternion wxyz `[B, K, 4]`, from the tool's frame to the world."""
+    linear: Tensor
+    """Velocity of `place` `[B, K, 3]` [m/s]."""
+    angular: Tensor
+    """`[B, K, 3]` [rad/s], in the world."""
+    extent: Tensor
+    """`[B, K, 3]` [m], by shape."""
+    friction: Tensor
+    """Coulomb's coefficient `[B, K]`."""
+
+
+def lame(young: Tensor, poisson: Tensor) -> tuple[Tensor, Tensor]:
+    """mu = E / (2 (1 + nu)) and lam = E nu / ((1 + nu) (1 - 2 nu))."""
+    mu = young / (2 * (1 + poisson))
+    return mu, young * poisson / ((1 + poisson) * (1 - 2 * poisson))
+
+
+def friction_limit(angle: Tensor) -> Tensor:
+    """a of Drucker and Prager for a friction angle [rad] (Klar et al. 2016)."""
+    s = torch.sin(angle)
+    return (2 / 3) ** 0.5 * 2 * s / (3 - s)
+
+
+def at_rest(position: Tensor, kind: Tensor, velocity: Tensor | None = None) -> MPMState:
+    """Particles at `position` `[B, N, 3]`, unstrained, moving alike or as told `[B, N, 3]`."""
+    eye = torch.eye(3, dtype=position.dtype, device=position.device)
+    strain = eye.expand(*position.shape[:2], 3, 3).clone()
+    still = torch.zeros_like(position)
+    memory = (kind == Kind.LIQUID).to(position).expand(position.shape[:2]).clone()
+    moving = still if velocity is None else velocity.expand_as(position).clone()
+    return MPMState(position, moving, torch.zeros_like(strain), strain, memory)
