@@ -3,14 +3,15 @@
     PYTHONPATH=. python bench/mpm.py --peer PYTHON --out FILE
 
 PYTHON is an interpreter with genesis-world 1.4.5. The scene: a neo-Hookean cube of 22^3 = 10,648
-particles (Genesis samples 10,354 of the same cube), E 2e4 Pa, nu 0.3, grid spacing 1 / 64 m, quadratic
-B-splines, dt 0.2 ms, on a floor that it hits in the 50 substeps of a round. The gradient is of the
-mean position at the end with respect to the velocity at the start; it is checked against a central
-difference. Float32. Ours is one world on one core; Genesis runs with one thread (its default) and,
-forward, with two.
+particles (Genesis samples 10,354 of the same cube), E 2e4 Pa, nu 0.3, grid spacing 1 / 64 m,
+quadratic B-splines, dt 0.2 ms, on a floor that it hits in the 50 substeps of a round. The gradient
+is of the mean position at the end with respect to the velocity at the start; it is checked against
+a central difference. Float32. Ours is one world on one core; Genesis runs with one thread (its
+default) and, forward, with two.
 
-Not equal: Genesis takes singular values where it has gradients, keeps the scene in one compiler, and
-couples to its rigid solver; ours meets the floor as a tool with friction, and hands back its force.
+Not equal: Genesis takes singular values where it has gradients, keeps the scene in one compiler,
+and couples to its rigid solver; ours meets the floor as a tool with friction, and hands back its
+force.
 `cold` is a fresh process with an empty kernel cache, from `import` to the first gradient.
 """
 

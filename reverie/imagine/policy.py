@@ -1,4 +1,5 @@
-"""Policies on a model's features: bounded normal for continuous actions, categorical for discrete.
+"""Policies on a model's features: bounded or squashed normal for continuous actions, categorical
+for discrete.
 
 Legend: `B` batch, `A` action, `F` features.
 """
@@ -8,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from reverie.core.spec import Space
@@ -17,6 +20,8 @@ from reverie.nn.layers import MLP
 
 MIN_STD, MAX_STD = 0.1, 1.0
 UNIMIX = 0.01
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
+_QUADRATURE = _NODES, _WEIGHTS / math.sqrt(2 * math.pi)
 
 
 class Distribution(Protocol):
@@ -65,6 +70,48 @@ class Normal(NamedTuple):
         return self.mean
 
 
+class Squashed(NamedTuple):
+    """low + (high - low) (tanh(u) + 1) / 2 of independent normals u, `[.., A]`."""
+
+    mean: Tensor
+    """Of u."""
+    std: Tensor
+    """Of u."""
+    low: Tensor
+    """Smallest action, `[A]`."""
+    high: Tensor
+    """Largest action, `[A]`."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """The action of u = mean + std * noise: never beyond the bounds, nowhere without slope."""
+        return self._stretch(self.mean + self.std * noise)
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """sum ln N(u) - ln |da / du|; an action on the bounds counts as one just inside."""
+        unit = (2 * action - self.low - self.high) / (self.high - self.low)
+        limit = 1 - 4 * torch.finfo(unit.dtype).eps
+        u = torch.atanh(unit.clamp(-limit, limit))
+        return Normal(self.mean, self.std).log_prob(u) - self._log_slope(u).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """H[u] + E ln |da / du|, the mean over u by Gauss-Hermite quadrature."""
+        nodes, weights = (self.mean.new_tensor(x) for x in _QUADRATURE)
+        u = self.mean.unsqueeze(-1) + self.std.unsqueeze(-1) * nodes
+        spread = (self._log_slope(u.movedim(-1, 0)).movedim(0, -1) @ weights).sum(-1)
+        return Normal(self.mean, self.std.expand_as(self.mean)).entropy() + spread
+
+    def mode(self) -> Tensor:
+        """The action of the mean of u, which is the median action."""
+        return self._stretch(self.mean)
+
+    def _stretch(self, u: Tensor) -> Tensor:
+        return self.low + (self.high - self.low) * ((torch.tanh(u) + 1) / 2)
+
+    def _log_slope(self, u: Tensor) -> Tensor:
+        """ln |da / du| = ln((high - low) / 2) + ln(1 - tanh(u)^2), without cancellation."""
+        return ((self.high - self.low) / 2).log() + 2 * (math.log(2) - u - F.softplus(-2 * u))
+
+
 class Choice(NamedTuple):
     """One of A, as a one-hot; probabilities `[.., A]`."""
 
@@ -93,20 +140,50 @@ class PolicyNet(nn.Module):
     """A `Policy`: an MLP from features to a distribution over actions.
 
     Continuous: mean tanh(m), deviation 0.9 s(x + 2) + 0.1 with s the sigmoid; a sample may leave
-    [-1, 1], and environments clip it. Discrete: softmax mixed with 1 % of the uniform.
+    [-1, 1], and environments clip it. With `log_std`: a normal squashed into the bounds of the
+    action, whose log-deviation is a weight for each entry, starts there, and has no floor.
+    Discrete: softmax mixed with 1 % of the uniform.
     """
 
-    def __init__(self, features: int, action: Space, units: int, layers: int) -> None:
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        action: Space,
+        units: int,
+        layers: int,
+        log_std: float | None = None,
+    ) -> None:
+        """Networks that read `features` numbers and act in `action`.
+
+        Raises:
+            ValueError: actions are to be squashed into bounds that are not finite.
+        """
         super().__init__()
         self.discrete, self.size = action.discrete, action.size
-        outputs = self.size * (1 if self.discrete else 2)
+        self.squashed = log_std is not None and not self.discrete
+        outputs = self.size * (1 if self.discrete or self.squashed else 2)
         self.net = MLP(features, outputs, units, layers, scale=0.01)
+        if log_std is not None and self.squashed:
+            low, high = (torch.tensor(x).expand(self.size) for x in (action.low, action.high))
+            if not bool((high - low).isfinite().all()) or bool((low >= high).any()):
+                raise ValueError(
+                    f"Squashed actions need finite bounds, low < high; the action space has low "
+                    f"{action.low} and high {action.high}. Give them in spec.action."
+                )
+            self.register_buffer("low", low.clone(), persistent=False)
+            self.register_buffer("high", high.clone(), persistent=False)
+            self.log_std = nn.Parameter(torch.full((self.size,), float(log_std)))
 
-    def forward(self, features: Tensor) -> Normal | Choice:
+    def forward(self, features: Tensor) -> Normal | Squashed | Choice:
         """The distribution of actions at features `[.., F]`."""
         raw = self.net(features)
         if self.discrete:
             return Choice(mix_uniform(raw, UNIMIX))
+        if self.squashed:
+            return Squashed(raw, self.log_std.exp(), self.low, self.high)
         mean, spread = raw.chunk(2, -1)
         std = (MAX_STD - MIN_STD) * torch.sigmoid(spread + 2.0) + MIN_STD
         return Normal(torch.tanh(mean), std)

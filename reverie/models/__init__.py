@@ -8,6 +8,7 @@ from types import ModuleType
 FAMILIES: dict[str, str] = {
     "dreamer": "reverie.models.dreamer",
     "oracle": "reverie.models.oracle",
+    "physics": "reverie.models.physics",
     "tdmpc2": "reverie.models.tdmpc2",
 }
 """Name of a family -> its module. A new family adds one line here."""

@@ -18,6 +18,20 @@ BIBLIOGRAPHY: dict[str, str] = {
   journal = {arXiv preprint arXiv:2301.04104},
   year = {2023}
 }""",
+    "hu2018mlsmpm": """@article{hu2018mlsmpm,
+  title = {A Moving Least Squares Material Point Method with Displacement Discontinuity and
+           Two-Way Rigid Body Coupling},
+  author = {Hu, Yuanming and Fang, Yu and Ge, Ziheng and Qu, Ziyin and Zhu, Yixin and
+            Pradhana, Andre and Jiang, Chenfanfu},
+  journal = {ACM Transactions on Graphics},
+  year = {2018}
+}""",
+    "featherstone2008": """@book{featherstone2008,
+  title = {Rigid Body Dynamics Algorithms},
+  author = {Featherstone, Roy},
+  publisher = {Springer},
+  year = {2008}
+}""",
     "hansen2024tdmpc2": """@inproceedings{hansen2024tdmpc2,
   title = {{TD-MPC2}: Scalable, Robust World Models for Continuous Control},
   author = {Hansen, Nicklas and Su, Hao and Wang, Xiaolong},
@@ -35,6 +49,7 @@ BIBLIOGRAPHY: dict[str, str] = {
 RESTS_ON: dict[str, tuple[str, ...]] = {
     "dreamer": ("hafner2023dreamerv3", "hafner2019planet"),
     "oracle": ("todorov2012mujoco",),
+    "physics": ("hu2018mlsmpm", "featherstone2008"),
     "tdmpc2": ("hansen2024tdmpc2",),
 }
 """By family, the keys of the papers to cite."""

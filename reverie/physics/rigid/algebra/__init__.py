@@ -1,0 +1,1 @@
+"""What do the kernels of articulated bodies compute with?"""

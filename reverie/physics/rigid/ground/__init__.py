@@ -1,0 +1,1 @@
+"""Where do bodies touch, and how hard does the world push?"""

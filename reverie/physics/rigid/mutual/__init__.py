@@ -1,0 +1,1 @@
+"""How hard do moving bodies push each other?"""
