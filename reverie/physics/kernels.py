@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+ALIGNED = 16
+"""Numbers to a multiple of which scratch arrays begin."""
 MODULE = {"max_unroll": 1}
 """Options of every module of kernels: loops stay loops, which halves the time of an adjoint."""
 
@@ -145,6 +148,8 @@ class Program:
     """From the state's tensors: plain values, and the shape of each scratch array."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Arrays without a gradient (topology), by name."""
+    steady: bool = False
+    """Whether `prepare` gives the same for every substep of a call: then launches are recorded."""
 
 
 def run(
@@ -177,7 +182,7 @@ class _Run(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         call = _Call(program, [x.detach().contiguous() for x in tensors])
         wanted = any(ctx.needs_input_grad)
-        trail = call.roll(call.first, substeps, wanted and keep)
+        trail = call.roll(substeps, wanted and keep)
         ctx.call, ctx.substeps, ctx.trail = call, substeps, trail if wanted and keep else None
         return tuple(trail[-1].values())
 
@@ -185,7 +190,7 @@ class _Run(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         call: _Call = ctx.call
-        trail = ctx.trail or call.roll(call.first, ctx.substeps, True)
+        trail = ctx.trail or call.roll(ctx.substeps, True)
         back = call.back(trail, grads)
         needs = ctx.needs_input_grad[3:]
         return (None, None, None, *(g if n else None for g, n in zip(back, needs, strict=True)))
@@ -195,127 +200,147 @@ State = dict[str, Tensor]
 
 
 class _Call:
-    """The buffers of one call of `run`."""
+    """The buffers of one call of `run`: two states that take turns, scratch, and their arrays."""
 
     def __init__(self, program: Program, tensors: list[Tensor]) -> None:
         self.program = program
         count = len(program.state)
         self.first: State = dict(zip(program.state, tensors[:count], strict=True))
         self.given: State = dict(zip(program.given, tensors[count:], strict=True))
-        self.device = str(tensors[0].device)
-        self.like = tensors[0]
+        self.device, self.like = str(tensors[0].device), tensors[0]
         self.types = {**program.state, **program.given, **program.scratch}
-        self.fixed = {
-            **{name: self.array(name, x) for name, x in self.given.items()},
-            **program.constants,
-        }
-        self.pool: dict[str, Tensor] = {}
-        self.views: dict[tuple[str, tuple[int, ...]], Any] = {}
+        self.fixed = {**self.bound(self.given), **program.constants}
+        self.slots = [_blank(self.first), _blank(self.first)]
+        self.bounds = [self.bound(slot) for slot in self.slots]
+        self.blocks: dict[str, Tensor] = {}
+        self.views: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.recorded: dict[tuple[str, int], list[Any]] = {}
 
     def array(self, name: str, x: Tensor) -> Any:
         """A Warp array over the memory of a tensor."""
-        return warp().from_torch(x, dtype=self.types[name.rstrip("+")], requires_grad=False)
+        return warp().from_torch(x, dtype=self.types[name], requires_grad=False)
 
-    def roll(self, state: State, substeps: int, keep: bool) -> list[State]:
+    def bound(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Arrays by name."""
+        return {name: self.array(name, x) for name, x in tensors.items()}
+
+    def roll(self, substeps: int, keep: bool) -> list[State]:
         """All states, the first included, or the first and the last."""
-        trail, arrays, spare = [state], self.bound(state), None
+        _copy(self.first, self.slots[0])
+        trail = [self.first]
         for s in range(substeps):
-            if spare is None or keep:
-                after = {name: torch.empty_like(x) for name, x in state.items()}
-                spare = after, self.bound(after)
-            after, arrays_after = spare
-            self.forward(state, arrays, arrays_after)
-            spare = (state, arrays) if s else None  # the first state is the caller's
-            state, arrays = after, arrays_after
-            trail = [*trail, state] if keep else [self.first, state]
+            here = s % 2
+            self.forward(here)
+            if keep or s == substeps - 1:
+                trail.append({name: x.clone() for name, x in self.slots[1 - here].items()})
         return trail
-
-    def bound(self, state: State) -> dict[str, Any]:
-        """The arrays of a state."""
-        return {name: self.array(name, x) for name, x in state.items()}
 
     def scratch(self, shapes: Shapes, kind: str) -> dict[str, Any]:
         """Zeroed arrays of these shapes; their memory is used again, and grows as needed."""
-        found = {}
+        key = (kind, *shapes.items())
+        sizes = []
         for name, shape in shapes.items():
-            parts = tuple(getattr(self.types[name], "_shape_", ()))
-            key, size = f"{kind}{name}", torch.Size((*shape, *parts)).numel()
-            if key not in self.pool or self.pool[key].numel() < size:
-                self.pool[key] = self.like.new_empty(size)
-                self.views = {k: v for k, v in self.views.items() if k[0] != key}
-            memory = self.pool[key][:size]
-            memory.zero_()
-            if (key, shape) not in self.views:
-                self.views[key, shape] = self.array(name, memory.view(*shape, *parts))
-            found[name] = self.views[key, shape]
-        return found
+            whole = (*shape, *getattr(self.types[name], "_shape_", ()))
+            sizes.append((name, whole, -(-math.prod(whole) // ALIGNED) * ALIGNED))
+        total = sum(size for _, _, size in sizes)
+        block = self.blocks.get(kind)
+        if block is None or block.numel() < total:
+            block = self.blocks[kind] = self.like.new_empty(total)
+            self.views = {k: v for k, v in self.views.items() if k[0] != kind}
+        block[:total].zero_()
+        if key not in self.views:
+            parts = block[:total].split([size for _, _, size in sizes])
+            self.views[key] = {
+                name: self.array(name, part[: math.prod(whole)].view(whole))
+                for (name, whole, _), part in zip(sizes, parts, strict=True)
+            }
+        return self.views[key]
 
-    def forward(self, state: State, before: dict[str, Any], after: dict[str, Any]) -> None:
-        """One substep."""
-        values, shapes = self.program.prepare({**state, **self.given})
-        arrays = {
-            **self.fixed,
-            **before,
-            **{f"{name}+": x for name, x in after.items()},
-            **self.scratch(shapes, ""),
-        }
-        for launch in self.program.launches(values):
-            self.launch(launch, arrays, None)
+    def forward(self, here: int) -> None:
+        """One substep, from one slot to the other."""
+        values, shapes = self.program.prepare({**self.slots[here], **self.given})
+        arrays = self.arrays(here, shapes)
+        self.play(("forward", here), values, lambda launches: [(x, arrays, None) for x in launches])
+
+    def arrays(self, here: int, shapes: Shapes) -> dict[str, Any]:
+        """All arrays of a substep from a slot, by name; scratch is zero."""
+        after = {f"{name}+": x for name, x in self.bounds[1 - here].items()}
+        return {**self.fixed, **self.bounds[here], **after, **self.scratch(shapes, "")}
+
+    def play(
+        self,
+        key: tuple[str, int],
+        values: Mapping[str, Any],
+        order: Callable[[Sequence[Launch]], list[tuple[Launch, Any, Any]]],
+    ) -> None:
+        """Launch what `order` makes of the program's launches; recorded where they stay."""
+        if not self.program.steady:
+            for launch in order(self.program.launches(values)):
+                self.launch(*launch, record=False)
+            return
+        if key not in self.recorded:
+            some = order(self.program.launches(values))
+            self.recorded[key] = [self.launch(*launch, record=True) for launch in some]
+        for command in self.recorded[key]:
+            command.launch()
 
     def launch(
-        self, launch: Launch, arrays: Mapping[str, Any], slopes: Mapping[str, Any] | None
-    ) -> None:
-        """A kernel, or with `slopes`, the gradients by name, its adjoint."""
+        self,
+        launch: Launch,
+        arrays: Mapping[str, Any],
+        slopes: Mapping[str, Any] | None,
+        record: bool,
+    ) -> Any:
+        """A kernel, or with `slopes`, the gradients by name, its adjoint; or its record."""
         given = [arrays[x] if isinstance(x, str) else x for x in launch.arguments]
-        options: dict[str, Any] = {"device": self.device, "record_tape": False}
+        options: dict[str, Any] = {
+            "device": self.device,
+            "record_tape": False,
+            "record_cmd": record,
+        }
         if slopes is not None:
             options["adjoint"] = True
             options["adj_inputs"] = [
                 slopes.get(x) if isinstance(x, str) else None for x in launch.arguments
             ]
-        warp().launch(launch.kernel, launch.dim, given, **options)
+        return warp().launch(launch.kernel, launch.dim, given, **options)
 
     def back(self, trail: list[State], grads: Sequence[Tensor | None]) -> list[Tensor]:
         """The gradients of the first state and of what is given."""
-        slope = {
+        ends = {
             name: torch.zeros_like(x) if g is None else g.contiguous().clone()
             for (name, x), g in zip(self.first.items(), grads, strict=True)
         }
+        slopes = [ends, _blank(self.first)]
         given = {name: torch.zeros_like(x) for name, x in self.given.items()}
-        given_arrays = {name: self.array(name, x) for name, x in given.items()}
-        waste = self.bound({name: torch.empty_like(x) for name, x in self.first.items()})
-        before = {name: torch.empty_like(x) for name, x in self.first.items()}
-        ends, starts = self.bound(slope), self.bound(before)
-        for state in reversed(trail[:-1]):
-            for x in before.values():
+        bounds, given_bound = [self.bound(x) for x in slopes], self.bound(given)
+        self.recorded = {k: v for k, v in self.recorded.items() if k[0] == "forward"}
+        for s, state in enumerate(reversed(trail[:-1])):
+            now, next_ = s % 2, 1 - s % 2
+            for x in slopes[next_].values():
                 x.zero_()
-            self.adjoint(state, waste, {**given_arrays, **starts}, ends)
-            slope, before, ends, starts = before, slope, starts, ends
-        return [*slope.values(), *given.values()]
+            after = {f"{name}+": x for name, x in bounds[now].items()}
+            self.adjoint(state, {**given_bound, **bounds[next_], **after}, now)
+        return [*slopes[(len(trail) - 1) % 2].values(), *given.values()]
 
-    def adjoint(
-        self,
-        state: State,
-        waste: dict[str, Any],
-        starts: dict[str, Any],
-        ends: dict[str, Any],
-    ) -> None:
-        """Add to the gradients `starts` what `ends`, those of the next state, make of them."""
-        values, shapes = self.program.prepare({**state, **self.given})
-        arrays = {
-            **self.fixed,
-            **self.bound(state),
-            **{f"{name}+": x for name, x in waste.items()},
-            **self.scratch(shapes, ""),
-        }
-        slopes = {
-            **starts,
-            **{f"{name}+": x for name, x in ends.items()},
-            **self.scratch(shapes, "slope of "),
-        }
-        launches = self.program.launches(values)
-        for launch in launches:
-            if launch.again:
-                self.launch(launch, arrays, None)
-        for launch in reversed(launches):
-            self.launch(launch, arrays, slopes)
+    def adjoint(self, state: State, slopes: Mapping[str, Any], turn: int) -> None:
+        """Add to the gradients of a state what those of the next one make of them."""
+        _copy(state, self.slots[0])
+        values, shapes = self.program.prepare({**self.slots[0], **self.given})
+        arrays = self.arrays(0, shapes)
+        every = {**slopes, **self.scratch(shapes, "slope of ")}
+
+        def order(launches: Sequence[Launch]) -> list[tuple[Launch, Any, Any]]:
+            again = [(x, arrays, None) for x in launches if x.again]
+            return [*again, *((x, arrays, every) for x in reversed(launches))]
+
+        self.play(("back", turn), values, order)
+
+
+def _blank(state: State) -> State:
+    return {name: torch.empty_like(x) for name, x in state.items()}
+
+
+def _copy(source: State, target: State) -> None:
+    for name, x in source.items():
+        target[name].copy_(x)

@@ -76,8 +76,10 @@ def test_all_that_is_not_known_is_named_at_once_and_can_be_left_out():
     <body name="c"><freejoint/><geom type="cylinder" size="0.1 0.1"/></body></worldbody>
     <tendon><fixed name="t"><joint joint="x" coef="1"/></fixed></tendon>
     <equality><weld name="w" body1="b" body2="c"/></equality>
-    <actuator><motor tendon="t"/><muscle name="m" joint="x"/><motor joint="x"/></actuator></mujoco>"""
-    with pytest.raises(ValueError, match="does not|do not know here") as error:
+    <actuator><motor tendon="t"/>
+    <general name="m" joint="x" dyntype="filter" dynprm="1"/><motor joint="x"/></actuator>
+    </mujoco>"""
+    with pytest.raises(ValueError, match="do not know here") as error:
         load(text)
     named = [
         *("tendons (t)", "equality constraints (w)", "limits of ball joints (y)"),
@@ -125,12 +127,13 @@ def test_a_body_rests_as_deep_as_in_mujoco():
     for _ in range(2000):
         mujoco.mj_step(model, data)
     depth = 3 * 9.81 / float(found.params.contacts.stiffness)
-    assert depth == pytest.approx(0.1 - data.qpos[2], rel=0.15)
+    assert depth == pytest.approx(0.1 - data.qpos[2], rel=0.25)
 
 
 def test_force_limits_of_joints_clip_their_actuator():
     text = """<mujoco><worldbody><body><joint name="j" actuatorfrcrange="-6 4"/>
-    <geom size="0.1"/></body></worldbody><actuator><motor joint="j" gear="2"/></actuator></mujoco>"""
+    <geom size="0.1"/></body></worldbody><actuator><motor joint="j" gear="2"/></actuator>
+    </mujoco>"""
     p = loaded(text).params.actuators
     assert (float(p.weakest), float(p.strongest)) == (-3, 2)
 
