@@ -258,6 +258,8 @@ class _Call:
 
     def forward(self, here: int) -> None:
         """One substep, from one slot to the other."""
+        if self.replayed(("forward", here)):
+            return
         values, shapes = self.program.prepare({**self.slots[here], **self.given})
         arrays = self.arrays(here, shapes)
         self.play(("forward", here), values, lambda launches: [(x, arrays, None) for x in launches])
@@ -267,6 +269,16 @@ class _Call:
         after = {f"{name}+": x for name, x in self.bounds[1 - here].items()}
         return {**self.fixed, **self.bounds[here], **after, **self.scratch(shapes, "")}
 
+    def replayed(self, key: tuple[str, int]) -> bool:
+        """Whether the launches of this key were recorded; then they are made again."""
+        if key not in self.recorded:
+            return False
+        for block in self.blocks.values():
+            block.zero_()
+        for command in self.recorded[key]:
+            command.launch()
+        return True
+
     def play(
         self,
         key: tuple[str, int],
@@ -274,15 +286,12 @@ class _Call:
         order: Callable[[Sequence[Launch]], list[tuple[Launch, Any, Any]]],
     ) -> None:
         """Launch what `order` makes of the program's launches; recorded where they stay."""
-        if not self.program.steady:
-            for launch in order(self.program.launches(values)):
-                self.launch(*launch, record=False)
-            return
-        if key not in self.recorded:
-            some = order(self.program.launches(values))
-            self.recorded[key] = [self.launch(*launch, record=True) for launch in some]
-        for command in self.recorded[key]:
-            command.launch()
+        steady = self.program.steady
+        made = [self.launch(*x, steady) for x in order(self.program.launches(values))]
+        if steady:
+            self.recorded[key] = made
+            for command in made:
+                command.launch()
 
     def launch(
         self,
@@ -326,6 +335,8 @@ class _Call:
     def adjoint(self, state: State, slopes: Mapping[str, Any], turn: int) -> None:
         """Add to the gradients of a state what those of the next one make of them."""
         _copy(state, self.slots[0])
+        if self.replayed(("back", turn)):
+            return
         values, shapes = self.program.prepare({**self.slots[0], **self.given})
         arrays = self.arrays(0, shapes)
         every = {**slopes, **self.scratch(shapes, "slope of ")}
