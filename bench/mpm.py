@@ -149,7 +149,7 @@ def main() -> None:
     command = [sys.executable, __file__, "--rounds", str(options.rounds), "--alone"]
     with tempfile.TemporaryDirectory() as empty:
         begun = time.perf_counter()
-        _run([*command[:-3], "--rounds", "0", "--alone"], WARP_CACHE_PATH=empty)
+        _run([*command[:-3], "--rounds", "1", "--alone"], WARP_CACHE_PATH=empty)
         cold = time.perf_counter() - begun
     found: dict[str, Any] = {"reverie": {**_run(command), "cold": cold, "particles": SIDE**3}}
     if options.peer:

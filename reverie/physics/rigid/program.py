@@ -94,6 +94,7 @@ def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> ke
             {name: (len(arrays["q"]), count) for name, count in shapes.items()},
         ),
         constants=constants,
+        steady=True,
     )
 
 

@@ -44,7 +44,7 @@ QUADRUPED = (
 <default class="foot"><geom type="sphere" size="0.025" contype="1" conaffinity="0"
   friction="0.8"/></default></default>
 <worldbody><geom name="floor" type="plane" size="9 9 1" contype="1" conaffinity="1"/>
-<body name="trunk" pos="0 0 0.36"><freejoint/><geom type="box" size="0.2 0.1 0.05" mass="6"/>"""
+<body name="trunk" pos="0 0 0.366"><freejoint/><geom type="box" size="0.2 0.1 0.05" mass="6"/>"""
     + "".join(
         f"""<body name="hip{k}" pos="{x} {y} 0"><joint name="roll{k}" axis="1 0 0" range="-1 1"/>
 <geom type="sphere" size="0.03" mass="0.5"/><body pos="0 {0.4 * y} 0">

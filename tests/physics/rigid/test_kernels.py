@@ -14,7 +14,7 @@ def test_both_precisions_are_loaded_from_one_source():
     from reverie.physics import kernels
 
     one, two = (kernels.load("reverie.physics.rigid.kernels", d) for d in (F64, torch.float32))
-    assert (one.REAL, two.REAL) == (wp.float64, wp.float32)
+    assert (wp.float64, wp.float32) == (one.REAL, two.REAL)
     assert one.move is not two.move
 
 

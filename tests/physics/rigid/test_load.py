@@ -96,8 +96,8 @@ def test_all_that_is_not_known_is_named_at_once_and_can_be_left_out():
 
 def test_what_pushes_nothing_is_no_trouble():
     text = QUADRUPED.replace(
-        '<body name="trunk" pos="0 0 0.36">',
-        '<light pos="0 0 3"/><camera name="c" pos="0 0 3"/><body name="trunk" pos="0 0 0.36">'
+        '<body name="trunk" pos="0 0 0.366">',
+        '<light pos="0 0 3"/><camera name="c" pos="0 0 3"/><body name="trunk" pos="0 0 0.366">'
         '<site name="imu"/>',
     ).replace("</mujoco>", '<sensor><gyro site="imu"/></sensor></mujoco>')
     assert len(load(text).model.bodies) == 13

@@ -56,7 +56,7 @@ def scene(name):
 
 CLOUD = [(x, y, z) for x in (-0.1, 0.1) for y in (-0.08, 0.1) for z in (-0.1, 0.06)]
 SPECIAL = {
-    "quadruped": QUADRUPED.replace('pos="0 0 0.36"', 'pos="0 0 0.352"'),
+    "quadruped": QUADRUPED.replace('pos="0 0 0.366"', 'pos="0 0 0.352"'),
     "mixed": MIXED,
     "mesh": mesh_scene(CLOUD).replace('pos="0 0 0.3"', 'pos="0 0 0.06"'),
 }
