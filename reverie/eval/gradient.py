@@ -206,10 +206,10 @@ def _compare(
     Slopes are judged by the larger of both, by the root mean square over directions (one of them
     may lie along a contour), and by what rounding alone can make at the largest step.
     """
-    norm = torch.stack([x.flatten(2).square().sum(2) for x in v]).sum(0).sqrt()
+    norm = torch.stack([_sums(x.square(), 2) for x in v]).sum(0).sqrt()
     v = [x / norm.reshape(*norm.shape, *[1] * (x.ndim - 2)) for x in v]
     pairs = zip(v, case.slopes(wrt, horizon), strict=True)
-    autograd = torch.stack([(x * g).flatten(2).sum(2) for x, g in pairs]).sum(0)  # [V, B]
+    autograd = torch.stack([_sums(x * g, 2) for x, g in pairs]).sum(0)  # [V, B]
     sides = [case.cost(wrt, horizon, [torch.cat([h * x, -h * x]) for x in v]) for h in steps]
     values = torch.stack(sides).unflatten(1, (2, -1))  # [S, 2, V, B]
     sizes = autograd.new_tensor(steps)
@@ -310,11 +310,11 @@ def _jacobian_norms(
     def square(horizon: int, u: dict[str, Tensor]) -> Tensor:
         def pull(model: Any, futures: rollout.Rollout, rows: Tensor) -> Tensor:
             last = _floats(tree.select(futures.states, -1))
-            return torch.stack([(x * last[k]).flatten(1).sum(1) for k, x in u.items()])
+            return torch.stack([_sums(x * last[k], 1) for k, x in u.items()])
 
         slopes = case._replace(objective=pull).slopes("state", horizon)
         named = dict(zip(before, slopes, strict=True))
-        return torch.stack([named[k].flatten(1).square().sum(1) for k in u]).sum(0)
+        return torch.stack([_sums(named[k].square(), 1) for k in u]).sum(0)
 
     return [torch.stack([square(h, u) for u in drawn]).mean(0).sqrt() for h in horizons]
 
@@ -388,6 +388,10 @@ def _begin(
 def _floats(state: Any) -> dict[str, Tensor]:
     """The floating leaves of a state by name."""
     return {k: x for k, x in tree.named(state).items() if x.is_floating_point()}
+
+
+def _sums(x: Tensor, lead: int) -> Tensor:
+    return x.reshape(*x.shape[:lead], -1).sum(-1)
 
 
 def _normal(like: Tensor, generator: Generator | None) -> Tensor:

@@ -231,7 +231,7 @@ def test_the_norm_of_an_objective_is_its_closed_form():
 
 
 class Logistic(Spiral):
-    """x' = 4 x (1 - x): its Lyapunov exponent is log 2, from starts sin(pi u / 2)^2."""
+    """x' = 4 x (1 - x), twice: its Lyapunov exponent is log 2, from starts sin(pi u / 2)^2."""
 
     def step(self, state, action, noise):
         x = 4 * state.x * (1 - state.x) + 0 * action[:, 0]
@@ -240,14 +240,14 @@ class Logistic(Spiral):
 
 def test_chaos_has_its_rate_within_the_interval():
     model = Logistic()
-    u = torch.rand(300, 2, generator=seeded(3), dtype=torch.float64)
+    u = torch.rand(300, 1, generator=seeded(3), dtype=torch.float64).expand(-1, 2)
     start = model.start(300)._replace(x=(torch.pi * u / 2).sin().square())
     found = gradient_norms(
         model, start, still(8, 300), Stage(lambda m, f: f.states.x[..., 0]), of="state",
         generator=seeded(),
     )  # fmt: skip
     assert found.low < log(2) < found.high
-    assert found.high - found.low < 0.1
+    assert found.high - found.low < 0.15
 
 
 def test_what_vanishes_or_does_not_change_is_said():

@@ -24,7 +24,8 @@ KINDS: dict[str, GeomKind] = {
     "MESH": "mesh",
 }
 HARMLESS = ("WARMSTART", "EULERDAMP", "REFSAFE", "SENSOR", "MIDPHASE", "NATIVECCD", "AUTORESET")
-KNOWN_FLAGS = ("CONTACT", "LIMIT", "GRAVITY", "FRICTIONLOSS", "FILTERPARENT", "EQUALITY")
+CONSTRAINTS = ("CONTACT", "LIMIT", "FRICTIONLOSS")
+KNOWN_FLAGS = (*CONSTRAINTS, "CONSTRAINT", "GRAVITY", "FILTERPARENT", "EQUALITY")
 
 
 def names(kind: str, count: int, compiled: Any) -> list[str]:
@@ -51,8 +52,9 @@ def disabled(compiled: Any, flag: str) -> bool:
     """Whether an option is switched off in the file."""
     import mujoco
 
-    bit = int(getattr(mujoco.mjtDisableBit, f"mjDSBL_{flag}"))
-    return bool(int(compiled.opt.disableflags) & bit)
+    flags = (flag, "CONSTRAINT") if flag in CONSTRAINTS else (flag,)
+    bits = (int(getattr(mujoco.mjtDisableBit, f"mjDSBL_{name}")) for name in flags)
+    return any(int(compiled.opt.disableflags) & bit for bit in bits)
 
 
 def order(one: GeomKind, two: GeomKind) -> bool | None:
@@ -92,6 +94,16 @@ def actuators(compiled: Any) -> np.ndarray:
     many = _axes(compiled)[compiled.actuator_trnid[:, 0]] > 1
     affine = compiled.actuator_biastype == int(bias.mjBIAS_AFFINE)
     return np.asarray(fine & ~(many & affine))
+
+
+def _pulling(compiled: Any) -> np.ndarray:
+    """Which tendons pull by themselves; those that only carry an actuator are found there."""
+    fields = ("stiffness", "damping", "limited", "frictionloss", "armature", "actfrclimited")
+    found = np.zeros(compiled.ntendon, bool)
+    for field in (*fields, "stiffnesspoly", "dampingpoly"):
+        pulls = _set(compiled, f"tendon_{field}")
+        found |= pulls if len(pulls) else False
+    return found
 
 
 def _axes(compiled: Any) -> np.ndarray:
@@ -135,7 +147,7 @@ def unsupported(
     import mujoco
 
     found: dict[str, list[str]] = {}
-    found["tendons"] = names("tendon", compiled.ntendon, compiled)
+    found["tendons"] = _these(names("tendon", compiled.ntendon, compiled), _pulling(compiled))
     found["equality constraints"] = names("equality", compiled.neq, compiled)
     found["flexible bodies"] = names("flex", compiled.nflex, compiled)
     found["plugins"] = [f"plugin{i}" for i in range(compiled.nplugin)]

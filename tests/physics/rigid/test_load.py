@@ -74,7 +74,7 @@ def test_all_that_is_not_known_is_named_at_once_and_can_be_left_out():
     <geom size="0.1"/><site name="s"/><body name="b" gravcomp="1"><joint name="y" type="ball"
     range="0 1" limited="true" stiffness="2"/><geom type="cylinder" size="0.1 0.1"/></body></body>
     <body name="c"><freejoint/><geom type="cylinder" size="0.1 0.1"/></body></worldbody>
-    <tendon><fixed name="t"><joint joint="x" coef="1"/></fixed></tendon>
+    <tendon><fixed name="t" stiffness="1"><joint joint="x" coef="1"/></fixed></tendon>
     <equality><weld name="w" body1="b" body2="c"/></equality>
     <actuator><motor tendon="t"/>
     <general name="m" joint="x" dyntype="filter" dynprm="1"/><motor joint="x"/></actuator>
@@ -84,7 +84,7 @@ def test_all_that_is_not_known_is_named_at_once_and_can_be_left_out():
     named = [
         *("tendons (t)", "equality constraints (w)", "limits of ball joints (y)"),
         *("springs of ball and free joints (y)", "gravity compensation (b)", "forces of a fluid"),
-        *("contacts of cylinder and cylinder", "actuator0, m", "contacts of sphere and cylinder"),
+        *("contacts of cylinder and cylinder", "(actuator0, m)", "contacts of sphere and cylinder"),
     ]
     for what in named:
         assert what in str(error.value)

@@ -42,3 +42,18 @@ def test_kinds_and_names():
 )
 def test_the_order_of_kinds(one, two, swap):
     assert support.order(one, two) is swap
+
+
+def test_tendons_that_do_not_pull_are_no_trouble():
+    text = TEXT.replace(
+        "<actuator>",
+        '<tendon><fixed name="idle"><joint joint="x" coef="1"/></fixed><fixed name="taut" '
+        'limited="true" range="0 1"><joint joint="x" coef="1"/></fixed></tendon><actuator>',
+    )
+    assert support.unsupported(mujoco.MjModel.from_xml_string(text), [])["tendons"] == ["taut"]
+
+
+def test_without_constraints_there_are_no_contacts_and_limits():
+    model = mujoco.MjModel.from_xml_string(TEXT.replace('contact="disable"', 'constraint="disable"'))
+    assert support.disabled(model, "CONTACT") and support.disabled(model, "LIMIT")
+    assert support.unsupported(model, [])["options switched off"] == ["spring"]
