@@ -83,7 +83,7 @@ class Difference(NamedTuple):
     central: float
     disagreement: float
     """Between central differences of two neighbouring sizes, relative, where they agree best; above
-    the tolerance there is no slope: the objective jumps at the very point."""
+    the tolerance no slope was found: the objective jumps at or next to the point."""
     radius: float
     """Up to this size all central differences agree; beyond, the objective bends or jumps."""
 
@@ -114,10 +114,8 @@ class GradientCheck(NamedTuple):
         said = f"Gradient and central differences {words} ({self.precision}, {self.tolerance:g})."
         if self.jumps_at is not None:
             said += (
-                f" From horizon {self.jumps_at} on differences of two sizes disagree and are not "
-            )
-            said += (
-                "to be trusted: the objective jumps at this point, and no gradient describes it."
+                f" From horizon {self.jumps_at} on differences of two sizes disagree and are not to"
+                " be trusted: the objective jumps at or next to this point, and no gradient fits."
             )
         return said
 
@@ -204,7 +202,8 @@ def _compare(
     """The worst of the directions `v`, each `[V, B, ...]`, and of the problems.
 
     Slopes are judged by the larger of both, by the root mean square over directions (one of them
-    may lie along a contour), and by what rounding alone can make at the largest step.
+    may lie along a contour), and by what rounding alone can make at the largest step: of values,
+    eps J / h, and of inputs of size 1 where the slope changes along the step, eps range(J) / h^2.
     """
     norm = torch.stack([_sums(x.square(), 2) for x in v]).sum(0).sqrt()
     v = [x / norm.reshape(*norm.shape, *[1] * (x.ndim - 2)) for x in v]
@@ -214,9 +213,10 @@ def _compare(
     values = torch.stack(sides).unflatten(1, (2, -1))  # [S, 2, V, B]
     sizes = autograd.new_tensor(steps)
     central = (values[:, 0] - values[:, 1]) / (2 * sizes[:, None, None])
-    level = values.abs().nan_to_num(0.0, 0.0).amax((0, 1, 2))  # [B]
-    kind = torch.finfo(central.dtype)
-    least = (8 * kind.eps * level / (steps[0] * tolerance)).clamp_min(kind.tiny)
+    known = values.nan_to_num(0.0, 0.0, 0.0).flatten(0, 2)
+    level, range_ = known.abs().amax(0), known.amax(0) - known.amin(0)  # [B]
+    kind, h = torch.finfo(central.dtype), steps[0]
+    least = (8 * kind.eps / tolerance * (level + range_ / h) / h).clamp_min(kind.tiny)
     typical = central.square().mean(1, keepdim=True).sqrt().maximum(least)  # [S, 1, B]
     scale = autograd.abs().maximum(central.abs()).maximum(typical)
     error, best = ((central - autograd).abs() / scale).nan_to_num(torch.inf).min(0)

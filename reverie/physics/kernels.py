@@ -17,6 +17,7 @@ import functools
 import importlib.util
 import math
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+SPACES = 4
+"""The most sets of buffers that a program keeps, for different shapes and threads."""
 ALIGNED = 16
 """Numbers to a multiple of which scratch arrays begin."""
 MODULE = {"max_unroll": 1}
@@ -132,7 +135,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Prepared = tuple[Mapping[str, Any], Shapes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Program:
     """One substep. Arrays of the next state have the names of the state with a `+`."""
 
@@ -149,7 +152,9 @@ class Program:
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Arrays without a gradient (topology), by name."""
     steady: bool = False
-    """Whether `prepare` gives the same for every substep of a call: then launches are recorded."""
+    """Whether `prepare` gives the same for all states of the same shapes: launches are recorded."""
+    spaces: dict[Any, Any] = field(default_factory=dict)
+    """Buffers of calls, by shapes; made as needed."""
 
 
 def run(
@@ -175,43 +180,69 @@ def run(
     return tuple(out)
 
 
+State = dict[str, Tensor]
+
+
 class _Run(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, program: Program, substeps: int, keep: bool, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
-        call = _Call(program, [x.detach().contiguous() for x in tensors])
-        wanted = any(ctx.needs_input_grad)
-        trail = call.roll(substeps, wanted and keep)
-        ctx.call, ctx.substeps, ctx.trail = call, substeps, trail if wanted and keep else None
+        first, given = _named(program, tensors)
+        keep = keep and any(ctx.needs_input_grad)
+        trail = _workspace(program, first, given).roll(first, given, substeps, keep)
+        ctx.save_for_backward(*tensors)  # says so where one is written over before the way back
+        ctx.call, ctx.trail = (program, substeps), trail[1:] if keep else None
         return tuple(trail[-1].values())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        call: _Call = ctx.call
-        trail = ctx.trail or call.roll(ctx.substeps, True)
-        back = call.back(trail, grads)
+        program, substeps = ctx.call
+        first, given = _named(program, ctx.saved_tensors)
+        space = _workspace(program, first, given)
+        kept = ctx.trail
+        trail = [first, *kept] if kept else space.roll(first, given, substeps, True)
+        back = space.back(trail, given, grads)
         needs = ctx.needs_input_grad[3:]
         return (None, None, None, *(g if n else None for g, n in zip(back, needs, strict=True)))
 
 
-State = dict[str, Tensor]
+def _named(program: Program, tensors: Sequence[Tensor]) -> tuple[State, State]:
+    """State and what is given, by name, without a graph."""
+    whole = [x.detach().contiguous() for x in tensors]
+    count = len(program.state)
+    first = dict(zip(program.state, whole[:count], strict=True))
+    return first, dict(zip(program.given, whole[count:], strict=True))
 
 
-class _Call:
-    """The buffers of one call of `run`: two states that take turns, scratch, and their arrays."""
+def _workspace(program: Program, first: State, given: State) -> _Workspace:
+    """The buffers for tensors of these shapes, of this thread: no other call uses them now."""
+    like = next(iter(first.values()))
+    shapes = tuple(x.shape for x in (*first.values(), *given.values()))
+    key = (threading.get_ident(), like.dtype, like.device, shapes)
+    spaces = program.spaces
+    if key not in spaces:
+        while len(spaces) >= SPACES:
+            spaces.pop(next(iter(spaces)))
+        spaces[key] = _Workspace(program, first, given)
+    return spaces[key]
 
-    def __init__(self, program: Program, tensors: list[Tensor]) -> None:
+
+class _Workspace:
+    """Buffers that calls use one after the other: two states that take turns, what is given,
+    scratch, their gradients, the arrays over all these, and recorded launches."""
+
+    def __init__(self, program: Program, first: State, given: State) -> None:
         self.program = program
-        count = len(program.state)
-        self.first: State = dict(zip(program.state, tensors[:count], strict=True))
-        self.given: State = dict(zip(program.given, tensors[count:], strict=True))
-        self.device, self.like = str(tensors[0].device), tensors[0]
+        self.like = next(iter(first.values()))
+        self.device = str(self.like.device)
         self.types = {**program.state, **program.given, **program.scratch}
+        self.given = _blank(given)
         self.fixed = {**self.bound(self.given), **program.constants}
-        self.slots = [_blank(self.first), _blank(self.first)]
+        self.slots = [_blank(first), _blank(first)]
         self.bounds = [self.bound(slot) for slot in self.slots]
+        self.slopes: list[tuple[State, dict[str, Any]]] = []
         self.blocks: dict[str, Tensor] = {}
         self.views: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.recorded: dict[tuple[str, int], list[Any]] = {}
@@ -224,10 +255,11 @@ class _Call:
         """Arrays by name."""
         return {name: self.array(name, x) for name, x in tensors.items()}
 
-    def roll(self, substeps: int, keep: bool) -> list[State]:
+    def roll(self, first: State, given: State, substeps: int, keep: bool) -> list[State]:
         """All states, the first included, or the first and the last."""
-        _copy(self.first, self.slots[0])
-        trail = [self.first]
+        _copy(given, self.given)
+        _copy(first, self.slots[0])
+        trail = [first]
         for s in range(substeps):
             here = s % 2
             self.forward(here)
@@ -314,23 +346,28 @@ class _Call:
             ]
         return warp().launch(launch.kernel, launch.dim, given, **options)
 
-    def back(self, trail: list[State], grads: Sequence[Tensor | None]) -> list[Tensor]:
+    def back(
+        self, trail: list[State], given: State, grads: Sequence[Tensor | None]
+    ) -> list[Tensor]:
         """The gradients of the first state and of what is given."""
-        ends = {
-            name: torch.zeros_like(x) if g is None else g.contiguous().clone()
-            for (name, x), g in zip(self.first.items(), grads, strict=True)
-        }
-        slopes = [ends, _blank(self.first)]
-        given = {name: torch.zeros_like(x) for name, x in self.given.items()}
-        bounds, given_bound = [self.bound(x) for x in slopes], self.bound(given)
-        self.recorded = {k: v for k, v in self.recorded.items() if k[0] == "forward"}
+        if not self.slopes:
+            made = [_blank(self.slots[0]), _blank(self.slots[0]), _blank(self.given)]
+            self.slopes = [(x, self.bound(x)) for x in made]
+        _copy(given, self.given)
+        (one, _), (two, _), (of_given, given_bound) = self.slopes
+        for x, g in zip(one.values(), grads, strict=True):
+            x.zero_() if g is None else x.copy_(g)
+        for x in of_given.values():
+            x.zero_()
+        turns = [one, two]
         for s, state in enumerate(reversed(trail[:-1])):
-            now, next_ = s % 2, 1 - s % 2
-            for x in slopes[next_].values():
+            now = s % 2
+            for x in turns[1 - now].values():
                 x.zero_()
-            after = {f"{name}+": x for name, x in bounds[now].items()}
-            self.adjoint(state, {**given_bound, **bounds[next_], **after}, now)
-        return [*slopes[(len(trail) - 1) % 2].values(), *given.values()]
+            after = {f"{name}+": x for name, x in self.slopes[now][1].items()}
+            self.adjoint(state, {**given_bound, **self.slopes[1 - now][1], **after}, now)
+        found = turns[(len(trail) - 1) % 2]
+        return [x.clone() for x in (*found.values(), *of_given.values())]
 
     def adjoint(self, state: State, slopes: Mapping[str, Any], turn: int) -> None:
         """Add to the gradients of a state what those of the next one make of them."""

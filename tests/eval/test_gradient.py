@@ -181,11 +181,18 @@ def test_a_state_that_is_cut_is_caught():
 
 def test_an_objective_at_its_optimum_is_no_error():
     """At the goal the slope is zero, and rounding is all that differences see."""
-    model = Spiral()
-    goal = Goal({"x": torch.zeros(2, dtype=torch.float64)}, at="last")
-    rest = State(*(0 * x for x in model.start()))
-    found = finite_difference_check(model, rest, still(5, 3), goal, generator=seeded())
-    assert (found.breaks_at, found.jumps_at) == (None, None)
+    model, target = Spiral(), torch.tensor([0.1, -0.7], dtype=torch.float64)
+    back = target @ torch.linalg.matrix_power(model.A, 5).inverse()
+    there = model.start()._replace(x=back.expand(3, 2))
+    for goal in (
+        Goal({"x": target}, at="last"),
+        Stage(
+            lambda m, f: 3e3 + (f.states.x - target).square().sum(-1) * (f.states.age == 5)[..., 0]
+        ),
+    ):
+        found = finite_difference_check(model, there, still(5, 3), goal, [5], generator=seeded())
+        assert abs(found.rows[0].autograd) < 1e-12
+        assert (found.breaks_at, found.jumps_at) == (None, None)
 
 
 def test_a_jump_at_the_very_point_is_found_at_its_horizon():

@@ -99,8 +99,8 @@ class Physics(nn.Module):
         given = dict(context or {})
         made = {name: torch.ones(batch).to(like) for name in self.config.context}
         if self.task is not None:
-            for name, value in self.task.goal().items():
-                made[name] = torch.tensor(value).to(like).expand(batch, -1).clone()
+            for name, target in self.task.goal().items():
+                made[name] = torch.tensor(target).to(like).expand(batch, -1).clone()
         for name, value in made.items():
             made[name] = given[name].to(like).reshape(value.shape) if name in given else value
         world = tree.to(self.world.initial(batch, like.dtype), like.device)

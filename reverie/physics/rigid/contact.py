@@ -12,7 +12,7 @@ u+, in the first pass u, then what the last pass found. With what never moves it
 in the articulated-body algorithm: stable at any k, exact, without iterations. The secant gamma lets
 a body creep at less than v_s where it sticks, and pulls with mu f_n where it slides. c sets in over
 a small depth, so the force begins continuously. With two passes friction is in its cone within 1 %
-where contact lasts; in an impact its impulse is within 10 %, but single steps take more passes.
+where contact lasts; in an impact its impulse is within 20 %, but single steps take more passes.
 
 Two moving bodies a, b have one spatial force F between them, of all their points, and
 

@@ -2,11 +2,11 @@
 
 Stiffness and damping of contacts and limits come from MuJoCo's solref (t, z) and solimp (d_0, d_1):
 
-    k = d_0^2 / (1 - d_0) / (d_1^2 t^2 z^2) / w       c = 2 z sqrt(k / w)
+    k = d^2 / (1 - d) / (d_1^2 t^2 z^2) / w       c = 2 z sqrt(k / w)       d = (d_0 + d_1) / 2
 
-with w the inverse mass that MuJoCo has for the bodies (invweight0): the same depth at rest, and the
-damping ratio z. Friction of a pair is the larger of its geoms', or that of the geom with priority;
-torsional and rolling friction are left out.
+with w the inverse mass that MuJoCo has for the bodies (invweight0): about the same depth at rest,
+and the damping ratio z. Friction of a pair is the larger of its geoms', or that of the geom with
+priority; torsional and rolling friction are left out.
 Legend: `N` bodies, `V` velocities, `G` geoms, `P` pairs, `U` actuators.
 """
 
@@ -276,12 +276,13 @@ def _inertias(c: Any) -> np.ndarray:
 
 def _spring(solref: Any, solimp: Any, inverse_mass: float) -> tuple[float, float]:
     """Stiffness and damping of MuJoCo's soft constraint; see the top."""
-    low, high = (min(float(x), 0.9999) for x in solimp[:2])
-    share = low / (1 - low) / max(inverse_mass, 1e-9)
+    high = min(float(solimp[1]), 0.9999)
+    middle = 0.5 * (min(float(solimp[0]), 0.9999) + high)
+    share = middle / (1 - middle) / max(inverse_mass, 1e-9)
     if solref[0] > 0:
-        stiffness = low * share / (high * solref[0] * solref[1]) ** 2
+        stiffness = middle * share / (high * solref[0] * solref[1]) ** 2
         return stiffness, 2 * float(solref[1]) * math.sqrt(stiffness / max(inverse_mass, 1e-9))
-    return -float(solref[0]) * low * share / high**2, -float(solref[1]) * share / high
+    return -float(solref[0]) * middle * share / high**2, -float(solref[1]) * share / high
 
 
 def _compliance(c: Any, a: int, b: int, explicit: int) -> tuple[float, float, float]:

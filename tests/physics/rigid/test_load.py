@@ -127,7 +127,17 @@ def test_a_body_rests_as_deep_as_in_mujoco():
     for _ in range(2000):
         mujoco.mj_step(model, data)
     depth = 3 * 9.81 / float(found.params.contacts.stiffness)
-    assert depth == pytest.approx(0.1 - data.qpos[2], rel=0.25)
+    assert depth == pytest.approx(0.1 - data.qpos[2], rel=0.2)
+
+
+def test_limits_are_stiff_whatever_their_impedance_begins_with():
+    text = """<mujoco><worldbody><body><joint axis="0 1 0" range="-10 10" limited="true"
+    solimplimit="0 0.99 0.01"/><geom size="0.1" pos="0.5 0 0" mass="1"/></body></worldbody>
+    </mujoco>"""
+    p = loaded(text).params.joints
+    inertia = 0.25 + 0.4 * 0.01
+    assert float(p.limit_stiffness) > 1000 * inertia
+    assert float(p.limit_damping) ** 2 == pytest.approx(4 * inertia * float(p.limit_stiffness))
 
 
 def test_force_limits_of_joints_clip_their_actuator():

@@ -54,6 +54,8 @@ def test_tendons_that_do_not_pull_are_no_trouble():
 
 
 def test_without_constraints_there_are_no_contacts_and_limits():
-    model = mujoco.MjModel.from_xml_string(TEXT.replace('contact="disable"', 'constraint="disable"'))
+    model = mujoco.MjModel.from_xml_string(
+        TEXT.replace('contact="disable"', 'constraint="disable"')
+    )
     assert support.disabled(model, "CONTACT") and support.disabled(model, "LIMIT")
     assert support.unsupported(model, [])["options switched off"] == ["spring"]
