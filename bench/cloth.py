@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from reverie.physics import cloth
-from reverie.physics.mpm import Shape, Tools
+from reverie.physics.tools import Shape, Tools
 from reverie.viz.provenance import provenance
 
 SIDE, STEPS, DT = 64, 50, 1e-4

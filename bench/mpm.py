@@ -30,8 +30,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reverie.physics.mpm import MPM, Shape, Tools
+from reverie.physics.mpm import MPM
 from reverie.physics.mpm.material import MPMParams, at_rest, lame
+from reverie.physics.tools import Shape, Tools
 from reverie.viz.provenance import provenance
 
 SIDE, DX, DT, STEPS = 22, 1 / 64, 2e-4, 50

@@ -2,12 +2,12 @@
 
     PYTHONPATH=. python bench/rigid.py --peer PYTHON --out FILE
 
-PYTHON is an interpreter with genesis-world 1.4.5. The robot is `reverie.physics.robots.quadruped`: a
-free trunk, twelve hinges with position servos, four feet on a plane; dt 4 ms, float32, standing after
-it has settled. Counted are world steps: 256 x 20 in a round. `call` is one call of ours for each
-step, as a policy makes them; `rollout` one call for all 20, under one control. The gradient is of the
-mean height at the end with respect to the control. Ours runs on one core. MuJoCo (`mujoco.rollout`,
-float64, no gradient) runs on one and on two threads; Genesis on one, its default.
+PYTHON is an interpreter with genesis-world 1.4.5. The robot is `reverie.physics.robots.quadruped`:
+a free trunk, twelve hinges with position servos, four feet on a plane; dt 4 ms, float32, standing
+after it has settled. Counted are world steps: 256 x 20 in a round. `call` is one call of ours for
+each step, as a policy makes them; `rollout` one call for all 20, under one control. The gradient is
+of the mean height at the end with respect to the control. Ours runs on one core. MuJoCo
+(`mujoco.rollout`, float64, no gradient) runs on one and on two threads; Genesis on one.
 
 Not equal: MuJoCo and Genesis solve contacts as constraints, by iterations; ours are compliant.
 """

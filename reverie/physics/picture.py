@@ -14,9 +14,10 @@ from torch import Tensor
 
 from reverie.core import tree
 from reverie.physics import shapes as drawn
-from reverie.physics.mpm import Kind, Shape
+from reverie.physics.mpm import Kind
 from reverie.physics.render import Camera, draw, orbit, overview
 from reverie.physics.rigid import kinematics
+from reverie.physics.tools import Shape
 from reverie.physics.world import Place, World, WorldState
 
 COLOURS: dict[Kind, str] = {

@@ -1,4 +1,4 @@
-"""Materials in one world: they push each other, and are pushed back."""
+"""What there is in a world."""
 
 import dataclasses
 
@@ -6,109 +6,41 @@ import pytest
 import torch
 
 from reverie.core import tree
-from reverie.physics import rigid
-from reverie.physics.mpm import Kind
-from reverie.physics.world import Stepper, World
-from tests.models.physics.worlds import BALL, FLOOR, cube, hand, landing, leg, napkin, soft
+from reverie.physics.tools import Shape
+from reverie.physics.world import World, whole
+from tests.models.physics.worlds import cube, hand, landing, leg, napkin, soft
 
 
-def falling() -> World:
-    """A ball and a soft cube, with nothing else."""
-    ball = rigid.load(BALL.replace('<geom name="floor" type="plane" size="1 1 1"/>', ""))
-    return dataclasses.replace(landing(), robot=ball, hands=None, obstacles=None)
-
-
-@torch.no_grad()
-def test_what_matter_loses_the_robot_gains() -> None:
-    world = falling()
-    stepper, state = Stepper(world), world.initial(1, torch.float64)
-    speed = torch.zeros(1, 6, dtype=torch.float64)
-    speed[0, 2] = -2.0
-    state = state._replace(robot=state.robot._replace(velocity=speed))
-    none = {"gravity": torch.zeros(1, dtype=torch.float64)}
-    mass = world.matter.params.mass[0].double()[:, None]
-
-    def momentum() -> tuple[torch.Tensor, torch.Tensor]:
-        return 0.05 * state.robot.velocity[0, :3], (mass * state.matter.velocity[0]).sum(0)
-
-    ball, body = momentum()
-    for _ in range(6):
-        state = stepper(state, torch.zeros(1, 0, dtype=torch.float64), none)
-    ball_after, body_after = momentum()
-    assert ball_after[2] - ball[2] > 0.02  # they have met
-    torch.testing.assert_close(ball_after - ball, body - body_after, rtol=1e-6, atol=1e-9)
-
-
-@torch.no_grad()
-def test_a_ball_comes_to_rest_on_a_soft_cube() -> None:
-    world = landing()
-    stepper, state = Stepper(world), world.initial(1)
-    for _ in range(80):
-        state = stepper(state, torch.zeros(1, 3))
-    top = state.matter.position[..., 2].max()
-    assert state.robot.position[0, 2] - 0.03 > 0.8 * top
-    assert state.robot.velocity[0, :3].norm() < 0.05
-    assert state.matter.position[..., 2].min() > -0.005
-
-
-@torch.no_grad()
-def test_a_hand_moves_as_its_control_says_and_squeezes() -> None:
-    world = soft()
-    stepper, state = Stepper(world), world.initial(2)
-    middle = world.matter.start.position[0, :, :2].abs().amax(-1) < 0.015
-    before = state.matter.position[:, middle, 2].amax(1)
-    for _ in range(10):
-        state = stepper(state, torch.tensor([[0.0, 0.0, -0.6], [0.0, 0.4, 0.0]]))
-    torch.testing.assert_close(state.hands.place[0, 0], torch.tensor([0.0, 0.0, 0.16 - 0.06]))
-    torch.testing.assert_close(state.hands.place[1, 0], torch.tensor([0.0, 0.04, 0.16]))
-    after = state.matter.position[:, middle, 2].amax(1)
-    assert before[0] - after[0] > 0.01 and abs(before[1] - after[1]) < 0.004
-
-
-@torch.no_grad()
-def test_hands_that_turn_have_six_entries() -> None:
-    turning = dataclasses.replace(soft(), hands=hand()._replace(spin=2.0))
+def test_controls_are_actuators_then_hands() -> None:
+    assert (soft().control_size, leg().control_size, landing().control_size) == (3, 1, 3)
+    turning = dataclasses.replace(soft(), hands=hand()._replace(spin=1.0))
     assert turning.control_size == 6
-    stepper, state = Stepper(turning), turning.initial(1)
-    state = stepper(state, torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]]))
-    angle = 2 * torch.atan2(state.hands.turn[0, 0, 3], state.hands.turn[0, 0, 0])
-    assert angle.item() == pytest.approx(2.0 * 0.02, rel=1e-3)
 
 
-@torch.no_grad()
-def test_held_vertices_go_with_the_hand() -> None:
-    world = napkin()
-    stepper, state = Stepper(world), world.initial(1)
-    before = state.cloth.position[0, [0, 5]]
-    for _ in range(5):
-        state = stepper(state, torch.tensor([[1.0, 0.0, 0.5]]))
-    moved = state.cloth.position[0, [0, 5]] - before
-    torch.testing.assert_close(moved, torch.tensor([[0.05, 0.0, 0.025]] * 2), rtol=1e-3, atol=1e-4)
-    assert state.cloth.position[0, -1, 0] - world.cloth.start.position[0, -1, 0] < 0.045
+def test_tools_are_geoms_then_hands_then_obstacles() -> None:
+    assert landing().shapes == (Shape.PLANE, Shape.SPHERE, Shape.SPHERE, Shape.PLANE)
+    assert leg().shapes == ()  # nothing there that could be pushed
 
 
-@torch.no_grad()
-def test_kernels_and_reference_step_the_same_world() -> None:
+def test_knobs_are_those_of_the_parts_there_are() -> None:
+    assert {"gravity", "tool_friction", "matter_mass"} <= set(soft().knobs)
+    assert not {"cloth_mass", "robot_mass"} & set(soft().knobs)
+    assert {"cloth_bend"} <= set(napkin().knobs)
+
+
+def test_a_beginning_is_copied_and_has_the_precision_asked_for() -> None:
     world = landing()
-    control = torch.tensor([[0.3, -0.2, 0.5]], dtype=torch.float64)
-    ends = []
-    for backend in ("warp", "torch"):
-        stepper, state = Stepper(world, backend), world.initial(1, torch.float64)
-        for _ in range(12):
-            state = stepper(state, control)
-        ends.append(state)
-    assert not tree.differ(*ends, 1e-7)
+    state = world.initial(3, torch.float64)
+    assert {x.dtype for x in tree.leaves(state)} == {torch.float64}
+    assert {len(x) for x in tree.leaves(state)} == {3}
+    state.matter.position.add_(1.0)
+    assert not torch.equal(world.initial(3, torch.float64).matter.position, state.matter.position)
 
 
-@torch.no_grad()
-def test_knobs_scale_what_they_name() -> None:
-    world = leg()
-    assert "matter_mass" not in world.knobs and "robot_mass" in world.knobs
-    stepper, state = Stepper(world), world.initial(2)
-    push = torch.ones(2, 1)
-    after = stepper(state, push, {"robot_mass": torch.tensor([1.0, 4.0])})
-    turned = (after.robot.velocity[:, 3:].abs()).amax(1)
-    assert turned[0] > 2 * turned[1]
+def test_spans_are_whole_numbers_of_substeps() -> None:
+    assert whole(0.01, 1e-3) == 10
+    with pytest.raises(ValueError, match="no whole number"):
+        whole(0.01, 3e-3)
 
 
 def test_worlds_that_cannot_be_are_refused() -> None:
@@ -118,21 +50,3 @@ def test_worlds_that_cannot_be_are_refused() -> None:
         World(dt=0.0, matter=cube())
     with pytest.raises(ValueError, match="no whole number"):
         World(dt=0.0205, matter=cube())
-    stepper = Stepper(soft())
-    with pytest.raises(ValueError, match="cloth_mass"):
-        stepper(soft().initial(1), torch.zeros(1, 3), {"cloth_mass": torch.ones(1)})
-    stiff = cube(young=1e9)
-    with pytest.raises(ValueError, match="take at most"):
-        Stepper(World(dt=0.02, matter=stiff))
-
-
-@torch.no_grad()
-def test_all_kinds_of_matter_stay_on_the_floor() -> None:
-    for kind in Kind:
-        world = World(dt=0.02, matter=cube(4, kind, young=2e4), obstacles=FLOOR)
-        stepper, state = Stepper(world), world.initial(1)
-        for _ in range(50):
-            state = stepper(state, torch.zeros(1, 0))
-        assert state.matter.position[..., 2].min() > -0.01, kind
-        assert state.matter.velocity.norm(dim=-1).max() < 0.5, kind
-

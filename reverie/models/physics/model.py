@@ -23,7 +23,8 @@ from reverie.models.physics.config import PhysicsConfig
 from reverie.models.physics.loss import one_step
 from reverie.models.physics.task import Task
 from reverie.physics.picture import Viewer
-from reverie.physics.world import Backend, Stepper, World, WorldState
+from reverie.physics.stepper import Stepper
+from reverie.physics.world import Backend, World, WorldState
 
 
 class PhysicsState(NamedTuple):

@@ -3,7 +3,6 @@
 from reverie.physics.cloth.material import ClothParams, ClothState, Hold, at_rest, fabric
 from reverie.physics.cloth.mesh import ClothMesh, grid, join, rope, sheet
 from reverie.physics.cloth.solver import Cloth
-from reverie.physics.mpm.material import Shape, Tools
 
 __all__ = [
     "Cloth",
@@ -11,8 +10,6 @@ __all__ = [
     "ClothParams",
     "ClothState",
     "Hold",
-    "Shape",
-    "Tools",
     "at_rest",
     "fabric",
     "grid",

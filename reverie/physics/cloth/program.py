@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reverie.physics import kernels
 from reverie.physics.cloth.mesh import ClothMesh
-from reverie.physics.mpm.material import Shape
+from reverie.physics.tools import Shape
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,7 @@ from torch import Tensor
 
 from reverie.physics.cloth.material import ClothParams, ClothState, Hold, web
 from reverie.physics.cloth.mesh import ClothMesh
-from reverie.physics.mpm.material import Shape, Tools
-from reverie.physics.mpm.reference import distance
+from reverie.physics.tools import Shape, Tools, distance
 from reverie.physics.turn import rotate, rotate_back, turned
 
 LIFT = 0.2

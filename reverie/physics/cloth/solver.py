@@ -19,7 +19,7 @@ from reverie.physics.cloth.material import ClothParams, ClothState, Hold, web
 from reverie.physics.cloth.mesh import ClothMesh
 from reverie.physics.cloth.program import Sizes, constants, of_call, program
 from reverie.physics.cloth.reference import substep
-from reverie.physics.mpm.material import Shape, Tools
+from reverie.physics.tools import Shape, Tools
 
 Backend = Literal["auto", "warp", "torch"]
 Ran = tuple[ClothState, Tools, Tensor]

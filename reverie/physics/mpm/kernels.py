@@ -88,6 +88,94 @@ def bspline(f: REAL):
     )
 
 
+@wp.func
+def neo_hookean(trial: MAT33, mu: REAL, lam: REAL):
+    return mu * (trial - unit()) + (lam * REAL(0.5) * wp.log(wp.determinant(trial))) * unit()
+
+
+@wp.func
+def corotated(trial: MAT33, mu: REAL, lam: REAL):
+    ratio = wp.sqrt(wp.determinant(trial))
+    return REAL(2.0) * mu * (trial - root(trial)) + (lam * (ratio - REAL(1.0)) * ratio) * unit()
+
+
+@wp.func
+def liquid(rate: MAT33, ratio: REAL, bulk: REAL, viscosity: REAL):
+    pressure = bulk / REAL(7.0) * (wp.pow(ratio, REAL(-7.0)) - REAL(1.0))
+    spread = REAL(2.0) / REAL(3.0) * wp.trace(rate)
+    shear = rate + wp.transpose(rate) - spread * unit()
+    return (viscosity * ratio) * shear - (ratio * pressure) * unit()
+
+
+@wp.func
+def von_mises(trial: MAT33, mu: REAL, lam: REAL, limit: REAL):
+    """b after the flow, and tau."""
+    after = trial
+    strain = half_log(trial)
+    t = wp.trace(strain)
+    sphere = (t / REAL(3.0)) * unit()
+    deviator = strain - sphere
+    length = norm(deviator)
+    most = limit * REAL(0.816496580927726) / (REAL(2.0) * mu)
+    if length > most:
+        deviator = (most / length) * deviator
+        after = exp_twice(deviator + sphere)
+    tau = REAL(2.0) * mu * deviator + (REAL(3.0) * lam + REAL(2.0) * mu) * sphere
+    return after, tau
+
+
+@wp.func
+def sand(trial: MAT33, past: REAL, mu: REAL, lam: REAL, limit: REAL):
+    """b after the flow, the open volume, and tau."""
+    after = unit()
+    tau = MAT33()
+    strain = half_log(trial) + (past / REAL(3.0)) * unit()
+    t = wp.trace(strain)
+    memory = t
+    if t < REAL(0.0):
+        memory = REAL(0.0)
+        deviator = strain - (t / REAL(3.0)) * unit()
+        length = norm(deviator)
+        excess = length + limit * (REAL(3.0) * lam + REAL(2.0) * mu) / (REAL(2.0) * mu) * t
+        if excess > REAL(0.0):
+            deviator = (REAL(1.0) - excess / length) * deviator
+        kept = deviator + (t / REAL(3.0)) * unit()
+        after = exp_twice(kept)
+        tau = REAL(2.0) * mu * kept + (lam * t) * unit()
+    return after, memory, tau
+
+
+@wp.func
+def respond(
+    material: int,
+    trial: MAT33,
+    past: REAL,
+    rate: MAT33,
+    mu: REAL,
+    lam: REAL,
+    limit: REAL,
+    viscosity: REAL,
+    dt: REAL,
+):
+    """b, memory and tau by the law of the particle."""
+    after = trial
+    memory = past
+    tau = MAT33()
+    if material == NEO_HOOKEAN:
+        tau = neo_hookean(trial, mu, lam)
+    elif material == COROTATED:
+        tau = corotated(trial, mu, lam)
+    elif material == LIQUID:
+        memory = past * (REAL(1.0) + dt * wp.trace(rate))
+        after = unit()
+        tau = liquid(rate, memory, lam, viscosity)
+    elif material == VON_MISES:
+        after, tau = von_mises(trial, mu, lam, limit)
+    else:
+        after, memory, tau = sand(trial, past, mu, lam, limit)
+    return after, memory, tau
+
+
 @wp.kernel
 def p2g(
     kind: wp.array(dtype=int),
@@ -111,60 +199,12 @@ def p2g(
     grid: wp.array2d(dtype=VEC4),
 ):
     e, p = wp.tid()
-    material = kind[p]
     cp = c[e, p]
     g = unit() + dt * cp
     trial = g * b[e, p] * wp.transpose(g)
-    after = trial
-    past = q[e, p]
-    memory = past
-    m2 = REAL(2.0) * mu[e, p]
-    la = lam[e, p]
-    tau = MAT33()
-    if material == NEO_HOOKEAN:
-        tau = (
-            mu[e, p] * (trial - unit()) + (la * REAL(0.5) * wp.log(wp.determinant(trial))) * unit()
-        )
-    elif material == COROTATED:
-        ratio = wp.sqrt(wp.determinant(trial))
-        tau = m2 * (trial - root(trial)) + (la * (ratio - REAL(1.0)) * ratio) * unit()
-    elif material == LIQUID:
-        ratio = past * (REAL(1.0) + dt * wp.trace(cp))
-        memory = ratio
-        after = unit()
-        shear = viscosity[e, p] * ratio
-        pressure = la / REAL(7.0) * (wp.pow(ratio, REAL(-7.0)) - REAL(1.0))
-        tau = (
-            shear * (cp + wp.transpose(cp))
-            - (shear * REAL(2.0) / REAL(3.0) * wp.trace(cp) + ratio * pressure) * unit()
-        )
-    else:
-        strain = half_log(trial)
-        if material == VON_MISES:
-            t = wp.trace(strain)
-            deviator = strain - (t / REAL(3.0)) * unit()
-            size_d = norm(deviator)
-            most = limit[e, p] * REAL(0.816496580927726) / m2
-            if size_d > most:
-                deviator = (most / size_d) * deviator
-                after = exp_twice(deviator + (t / REAL(3.0)) * unit())
-            tau = m2 * deviator + ((la + m2 / REAL(3.0)) * t) * unit()
-        else:
-            strain = strain + (past / REAL(3.0)) * unit()
-            t = wp.trace(strain)
-            deviator = strain - (t / REAL(3.0)) * unit()
-            size_d = norm(deviator)
-            if t >= REAL(0.0):
-                memory = t
-                after = unit()
-            else:
-                memory = REAL(0.0)
-                excess = size_d + limit[e, p] * (REAL(3.0) * la + m2) / m2 * t
-                if excess > REAL(0.0):
-                    deviator = (REAL(1.0) - excess / size_d) * deviator
-                kept = deviator + (t / REAL(3.0)) * unit()
-                after = exp_twice(kept)
-                tau = m2 * kept + (la * t) * unit()
+    after, memory, tau = respond(
+        kind[p], trial, q[e, p], cp, mu[e, p], lam[e, p], limit[e, p], viscosity[e, p], dt
+    )
     b_next[e, p] = after
     q_next[e, p] = memory
 

@@ -33,21 +33,6 @@ class Kind(IntEnum):
     """tau = -J p 1 + viscous, p = K / 7 (J^-7 - 1) (Tait), shear stress 2 eta dev(grad v) J."""
 
 
-class Shape(IntEnum):
-    """The shape of a tool, in its own frame; what `Tools.extent` means."""
-
-    PLANE = 0
-    """z <= 0 is solid."""
-    SPHERE = 1
-    """(radius, -, -)."""
-    CAPSULE = 2
-    """(radius, half length along z without the caps, -)."""
-    BOX = 3
-    """Half widths."""
-    CYLINDER = 4
-    """(radius, half length along z, -)."""
-
-
 class MPMState(NamedTuple):
     """Particles."""
 
@@ -80,23 +65,6 @@ class MPMParams(NamedTuple):
     """eta `[B, N]` [Pa s]."""
     gravity: Tensor
     """`[B, 3]` [m/s^2]."""
-
-
-class Tools(NamedTuple):
-    """Rigid bodies that push particles: where they are, and how they move during the call."""
-
-    place: Tensor
-    """`[B, K, 3]` [m]."""
-    turn: Tensor
-    """Unit quaternion wxyz `[B, K, 4]`, from the tool's frame to the world."""
-    linear: Tensor
-    """Velocity of `place` `[B, K, 3]` [m/s]."""
-    angular: Tensor
-    """`[B, K, 3]` [rad/s], in the world."""
-    extent: Tensor
-    """`[B, K, 3]` [m], by shape."""
-    friction: Tensor
-    """Coulomb's coefficient `[B, K]`."""
 
 
 def lame(young: Tensor, poisson: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,10 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from reverie.physics.mpm.material import Kind, MPMParams, MPMState, Shape, Tools
+from reverie.physics.mpm.material import Kind, MPMParams, MPMState
+from reverie.physics.tools import Shape, Tools, distance
 from reverie.physics.turn import rotate, rotate_back, turned
-
-TINY = 1e-12
 
 
 class Box(NamedTuple):
@@ -293,36 +292,3 @@ def meet(
     fade = torch.where(phi > 0, z * z * (3 - 2 * z), 1.0)
     met = velocity + fade * (body + left * slide - velocity)
     return torch.where((phi < softness) & (into < 0), met, velocity)
-
-
-def distance(shape: Shape, y: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
-    """Outward normal `[B, M, 3]` and signed distance `[B, M, 1]` of y, in the tool's frame."""
-    if shape == Shape.PLANE:
-        return torch.tensor([0.0, 0.0, 1.0]).to(y).expand_as(y), y[..., 2:]
-    if shape == Shape.BOX:
-        return _box(y, extent)
-    if shape == Shape.CYLINDER:
-        r = y[..., :2].square().sum(-1).sqrt() + TINY
-        tall = torch.stack(
-            [extent[..., 0], torch.full_like(extent[..., 0], 1e9), extent[..., 1]], -1
-        )
-        flat, phi = _box(torch.stack([r, torch.zeros_like(r), y[..., 2]], -1), tall)
-        return torch.cat([flat[..., :1] * y[..., :2] / r[..., None], flat[..., 2:]], -1), phi
-    centre = y
-    if shape == Shape.CAPSULE:
-        along = y[..., 2:].clamp(-extent[..., 1:2], extent[..., 1:2])
-        centre = torch.cat([y[..., :2], y[..., 2:] - along], -1)
-    r = centre.norm(dim=-1, keepdim=True) + TINY
-    return centre / r, r - extent[..., :1]
-
-
-def _box(y: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    q, side = y.abs() - half, y.sign()
-    out = q.clamp_min(0)
-    far = out.square().sum(-1, keepdim=True)
-    outside = far > 0
-    length = torch.where(outside, far, 1.0).sqrt()
-    nearest = q.argmax(-1, keepdim=True)
-    face = side * torch.zeros_like(q).scatter(-1, nearest, 1.0)
-    normal = torch.where(outside, side * out / length, face)
-    return normal, torch.where(outside, length, q.gather(-1, nearest))

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from reverie.physics import kernels
-from reverie.physics.mpm.material import Kind, MPMParams, MPMState, Shape, Tools
+from reverie.physics.mpm.material import Kind, MPMParams, MPMState
 from reverie.physics.mpm.reference import active_box, substep
+from reverie.physics.tools import Shape, Tools
 
 Backend = Literal["auto", "warp", "torch"]
 NODES = 2**22

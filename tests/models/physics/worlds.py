@@ -6,8 +6,9 @@ from torch import Tensor
 from reverie.core.model import Batch
 from reverie.models.physics import Forward, Move, Physics, PhysicsConfig
 from reverie.physics import cloth, rigid
-from reverie.physics.mpm import MPMParams, Shape, Tools
+from reverie.physics.mpm import MPMParams
 from reverie.physics.mpm.material import Kind, at_rest, lame
+from reverie.physics.tools import Shape, Tools
 from reverie.physics.world import Fabric, Hands, Matter, World
 
 ZERO = torch.zeros(1, 1, 3)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from reverie.physics.cloth import Cloth, ClothParams, ClothState, Hold, Tools
+from reverie.physics.cloth import Cloth, ClothParams, ClothState, Hold
+from reverie.physics.tools import Tools
 from tests.physics.cloth.worlds import DOUBLE, EVERY, crowded, seeded
 
 PARTS = (*ClothState._fields, *ClothParams._fields, *(f"tool {n}" for n in Tools._fields), "weight")

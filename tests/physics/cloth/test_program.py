@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from reverie.physics import kernels
-from reverie.physics.cloth import Cloth, ClothState, Shape, at_rest, fabric, grid, join, rope
+from reverie.physics.cloth import Cloth, ClothState, at_rest, fabric, grid, join, rope
 from reverie.physics.cloth.program import Sizes, program
+from reverie.physics.tools import Shape
 from tests.physics.cloth.worlds import DOUBLE, seeded, tools
 
 SHEET, ROPE = grid(0.5, 0.5, 4, 4), rope([[0, 0.1, 0.1 * i] for i in range(5)])

@@ -6,17 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from reverie.physics.cloth import (
-    ClothParams,
-    ClothState,
-    Hold,
-    Shape,
-    Tools,
-    at_rest,
-    fabric,
-    grid,
-    join,
-)
+from reverie.physics.cloth import ClothParams, ClothState, Hold, at_rest, fabric, grid, join
 from reverie.physics.cloth.layers import near_pairs
 from reverie.physics.cloth.reference import (
     bend_force,
@@ -28,6 +18,7 @@ from reverie.physics.cloth.reference import (
     stretch_force,
     substep,
 )
+from reverie.physics.tools import Shape, Tools
 from reverie.physics.turn import rotate_back, turned
 from tests.physics.cloth.worlds import DOUBLE, EVERY, crowded, seeded, tools, uneven
 

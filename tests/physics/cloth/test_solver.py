@@ -11,15 +11,13 @@ from reverie.physics.cloth import (
     ClothParams,
     ClothState,
     Hold,
-    Shape,
-    Tools,
     at_rest,
     fabric,
     grid,
     join,
     rope,
 )
-from reverie.physics.mpm.reference import distance
+from reverie.physics.tools import Shape, Tools, distance
 from reverie.physics.turn import rotate_back
 from tests.physics.cloth.test_reference import energy
 from tests.physics.cloth.worlds import DOUBLE, EVERY, crowded, seeded, tools, uneven

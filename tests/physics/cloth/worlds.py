@@ -8,8 +8,6 @@ from reverie.physics.cloth import (
     ClothParams,
     ClothState,
     Hold,
-    Shape,
-    Tools,
     at_rest,
     fabric,
     grid,
@@ -17,6 +15,7 @@ from reverie.physics.cloth import (
     rope,
     sheet,
 )
+from reverie.physics.tools import Shape, Tools
 
 EVERY = (Shape.PLANE, Shape.SPHERE, Shape.CAPSULE, Shape.BOX, Shape.CYLINDER)
 DOUBLE = torch.float64

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from reverie.physics.mpm import MPM, MPMParams, MPMState, Tools
+from reverie.physics.mpm import MPM, MPMParams, MPMState
+from reverie.physics.tools import Tools
 from tests.physics.mpm.worlds import EVERY, mixed
 
 WORLD = {"dx": 0.05, "dt": 1e-4, "softness": 0.02}

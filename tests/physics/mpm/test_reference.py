@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from reverie.physics.mpm import MPM, Kind, MPMParams, MPMState, Shape, Tools
+from reverie.physics.mpm import MPM, Kind, MPMParams, MPMState
 from reverie.physics.mpm import reference as ref
 from reverie.physics.mpm.material import at_rest, friction_limit, lame
+from reverie.physics.tools import Shape, Tools
 from tests.physics.mpm.worlds import EVERY, block, floor, mixed, no_tools, params
 
 
@@ -187,22 +188,6 @@ def test_a_free_body_keeps_momentum_and_angular_momentum(kind: Kind) -> None:
     after, _, _ = solver(state, made, no_tools(1), 40)
     torch.testing.assert_close(momenta(after), momenta(state), rtol=1e-9, atol=1e-12)
     assert kind in (Kind.LIQUID, Kind.SAND) or not torch.allclose(after.strain, state.strain)
-
-
-@pytest.mark.parametrize("shape", EVERY)
-def test_distances_have_unit_normals_that_are_their_gradients(shape: Shape) -> None:
-    draws = torch.Generator().manual_seed(2)
-    y = 0.5 * torch.randn(1, 300, 3, generator=draws, dtype=torch.float64)
-    y.requires_grad_()
-    extent = torch.tensor([[[0.3, 0.4, 0.2]]], dtype=torch.float64)
-    normal, phi = ref.distance(shape, y, extent)
-    (slope,) = torch.autograd.grad(phi.sum(), y)
-    torch.testing.assert_close(normal, slope)
-    torch.testing.assert_close(normal.norm(dim=-1), torch.ones(1, 300, dtype=torch.float64))
-    on_surface = y.detach() - phi.detach() * normal.detach()
-    outside = (phi > 0).squeeze(-1)
-    _, rest = ref.distance(shape, on_surface, extent)
-    torch.testing.assert_close(rest[outside], torch.zeros_like(rest[outside]), atol=1e-9, rtol=0)
 
 
 def test_a_tool_gets_what_particles_lose() -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from reverie.physics.mpm import MPM, Kind, MPMParams, MPMState, Shape, Tools
+from reverie.physics.mpm import MPM, Kind, MPMParams, MPMState
 from reverie.physics.mpm.material import at_rest
+from reverie.physics.tools import Shape, Tools
 from tests.physics.mpm.worlds import EVERY, block, floor, mixed, no_tools, params
 
 WORLD = {"dx": 0.05, "dt": 1e-4, "softness": 0.02}

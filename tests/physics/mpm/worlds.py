@@ -3,8 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from reverie.physics.mpm import Kind, MPMParams, MPMState, Shape, Tools
+from reverie.physics.mpm import Kind, MPMParams, MPMState
 from reverie.physics.mpm.material import at_rest, friction_limit, lame
+from reverie.physics.tools import Shape, Tools
 
 EVERY = (Shape.PLANE, Shape.SPHERE, Shape.CAPSULE, Shape.BOX, Shape.CYLINDER)
 
