@@ -19,7 +19,9 @@ REAL, VEC3, VEC4, QUAT, VEC6 = (
     *(_types.quat, _types.vec6),
 )
 _double = REAL is wp.float64
-distance = load("reverie.physics.mpm.kernels", torch.float64 if _double else torch.float32).distance
+distance = load(
+    "reverie.physics.touch.kernels", torch.float64 if _double else torch.float32
+).distance
 
 LIFTED = wp.constant(REAL(LIFT))
 FASTEST = wp.constant(REAL(LIFT_SPEED))

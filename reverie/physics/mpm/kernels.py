@@ -6,9 +6,10 @@ loops: what they carry is only added up, since a carried value that is overwritt
 Legend: `B` worlds, `N` particles, `K` colliders, cells of the active box flattened.
 """
 
+import torch
 import warp as wp
 
-from reverie.physics.kernels import chosen
+from reverie.physics.kernels import chosen, load
 
 _types = chosen()
 REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
@@ -16,17 +17,15 @@ REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
     *(_types.quat, _types.vec6),
 )
 
+distance = load(
+    "reverie.physics.touch.kernels", torch.float64 if REAL is wp.float64 else torch.float32
+).distance
+
 NEO_HOOKEAN = wp.constant(0)
 COROTATED = wp.constant(1)
 VON_MISES = wp.constant(2)
 SAND = wp.constant(3)
 LIQUID = wp.constant(4)
-
-PLANE = wp.constant(0)
-SPHERE = wp.constant(1)
-CAPSULE = wp.constant(2)
-BOX = wp.constant(3)
-CYLINDER = wp.constant(4)
 
 
 @wp.func
@@ -85,6 +84,15 @@ def bspline(f: REAL):
         REAL(0.5) * (REAL(1.5) - f) * (REAL(1.5) - f),
         REAL(0.75) - (f - REAL(1.0)) * (f - REAL(1.0)),
         REAL(0.5) * (f - REAL(0.5)) * (f - REAL(0.5)),
+    )
+
+
+@wp.func
+def corner(x: VEC3):
+    """The first of the three nodes a particle reaches along each axis; x in units of dx."""
+    half = REAL(0.5)
+    return wp.vec3i(
+        int(wp.floor(x[0] - half)), int(wp.floor(x[1] - half)), int(wp.floor(x[2] - half))
     )
 
 
@@ -211,16 +219,14 @@ def p2g(
     mp = mass[e, p]
     a = (-dt * volume[e, p] * REAL(4.0) / (dx * dx)) * tau + mp * cp
     xp = x[e, p] / dx
-    bx = int(wp.floor(xp[0] - REAL(0.5)))
-    by = int(wp.floor(xp[1] - REAL(0.5)))
-    bz = int(wp.floor(xp[2] - REAL(0.5)))
-    f = xp - VEC3(REAL(bx), REAL(by), REAL(bz))
+    low = corner(xp)
+    f = xp - VEC3(REAL(low[0]), REAL(low[1]), REAL(low[2]))
     wx = bspline(f[0])
     wy = bspline(f[1])
     wz = bspline(f[2])
     momentum = mp * v[e, p]
     o = origin[e]
-    first = ((bx - o[0]) * size[1] + by - o[1]) * size[2] + bz - o[2]
+    first = ((low[0] - o[0]) * size[1] + low[1] - o[1]) * size[2] + low[2] - o[2]
     for i in range(3):
         for j in range(3):
             for k in range(3):
@@ -243,53 +249,6 @@ def accelerate(
     m = u[3]
     if m > REAL(0.0):
         velocity[e, cell] = VEC3(u[0], u[1], u[2]) / m + dt * gravity[e]
-
-
-@wp.func
-def inside_box(y: VEC3, h: VEC3):
-    """Signed distance of y to a box of half widths h, and its gradient."""
-    q = VEC3(wp.abs(y[0]), wp.abs(y[1]), wp.abs(y[2])) - h
-    side = VEC3(wp.sign(y[0]), wp.sign(y[1]), wp.sign(y[2]))
-    out = VEC3(wp.max(q[0], REAL(0.0)), wp.max(q[1], REAL(0.0)), wp.max(q[2], REAL(0.0)))
-    far = wp.dot(out, out)
-    phi = REAL(0.0)
-    n = VEC3()
-    if far > REAL(0.0):
-        phi = wp.sqrt(far)
-        n = wp.cw_mul(side, out) / phi
-    elif q[0] >= q[1] and q[0] >= q[2]:
-        phi = q[0]
-        n = VEC3(side[0], REAL(0.0), REAL(0.0))
-    elif q[1] >= q[2]:
-        phi = q[1]
-        n = VEC3(REAL(0.0), side[1], REAL(0.0))
-    else:
-        phi = q[2]
-        n = VEC3(REAL(0.0), REAL(0.0), side[2])
-    return VEC4(n[0], n[1], n[2], phi)
-
-
-@wp.func
-def distance(kind: int, y: VEC3, size: VEC3):
-    """Outward normal and signed distance of y, in a shape's own frame.
-
-    Plane: z = 0. Sphere: radius. Capsule, cylinder: radius, half length along z. Box: half widths.
-    """
-    result = VEC4(REAL(0.0), REAL(0.0), REAL(1.0), y[2])
-    if kind == SPHERE or kind == CAPSULE:
-        c = y
-        if kind == CAPSULE:
-            c = VEC3(y[0], y[1], y[2] - wp.clamp(y[2], -size[1], size[1]))
-        r = wp.length(c) + REAL(1.0e-12)
-        n = c / r
-        result = VEC4(n[0], n[1], n[2], r - size[0])
-    elif kind == BOX:
-        result = inside_box(y, size)
-    elif kind == CYLINDER:
-        r = wp.sqrt(y[0] * y[0] + y[1] * y[1]) + REAL(1.0e-12)
-        flat = inside_box(VEC3(r, REAL(0.0), y[2]), VEC3(size[0], REAL(1.0e9), size[1]))
-        result = VEC4(flat[0] * y[0] / r, flat[0] * y[1] / r, flat[2], flat[3])
-    return result
 
 
 @wp.kernel
@@ -380,15 +339,13 @@ def g2p(
 ):
     e, p = wp.tid()
     xp = x[e, p] / dx
-    bx = int(wp.floor(xp[0] - REAL(0.5)))
-    by = int(wp.floor(xp[1] - REAL(0.5)))
-    bz = int(wp.floor(xp[2] - REAL(0.5)))
-    f = xp - VEC3(REAL(bx), REAL(by), REAL(bz))
+    low = corner(xp)
+    f = xp - VEC3(REAL(low[0]), REAL(low[1]), REAL(low[2]))
     wx = bspline(f[0])
     wy = bspline(f[1])
     wz = bspline(f[2])
     o = origin[e]
-    first = ((bx - o[0]) * size[1] + by - o[1]) * size[2] + bz - o[2]
+    first = ((low[0] - o[0]) * size[1] + low[1] - o[1]) * size[2] + low[2] - o[2]
     u = VEC3()
     a = MAT33()
     for i in range(3):
