@@ -16,6 +16,7 @@ import argparse
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,13 @@ def main() -> None:
         "reverie": _run([sys.executable, __file__, "--rounds", str(options.rounds), "--alone"])
     }
     if options.peer:
-        for name in ("forward", "gradient"):
-            peer = _run([options.peer, "-c", PEER, name])
-            found[f"newton, {name}"] = peer
-            found[f"ratio {name}"] = found["reverie"][name] / peer["substeps"]
+        with tempfile.TemporaryDirectory() as folder:
+            script = Path(folder) / "peer.py"  # Warp reads the source of kernels from a file
+            script.write_text(PEER)
+            for name in ("forward", "gradient"):
+                peer = _run([options.peer, str(script), name])
+                found[f"newton, {name}"] = peer
+                found[f"ratio {name}"] = found["reverie"][name] / peer["substeps"]
     print(json.dumps(found, indent=1))
     if options.out:
         options.out.write_text(json.dumps({**about, **found}, indent=1) + "\n")
