@@ -5,7 +5,7 @@
 Three tasks, each a plan of 40 decisions of 20 ms for a hand that moves in three directions:
 
     push      a soft cube is pushed 8 cm to the side
-    carry     a cloth, of which a hand holds two corners, is carried so that its middle is at a place
+    carry     a cloth, two corners of which a hand holds, is carried until its middle is at a place
     mould     a lump of clay is pressed into the shape that another press has given it
 
 The cost is minus the sum of the rewards (`Move`, `Shape`). Both methods are those of

@@ -29,6 +29,8 @@ from torch import Tensor
 
 SPACES = 4
 """The most sets of buffers that a program keeps, for different shapes and threads."""
+RECORDED = 64
+"""The most keys whose launches are kept."""
 ALIGNED = 16
 """Numbers to a multiple of which scratch arrays begin."""
 MODULE = {"max_unroll": 1}
@@ -147,12 +149,13 @@ class Program:
     """Element types of what lies between; zero at the start of a substep."""
     launches: Callable[[Mapping[str, Any]], Sequence[Launch]]
     """From the values and shapes that `prepare` made."""
-    prepare: Callable[[Mapping[str, Tensor]], Prepared]
-    """From the state's tensors: plain values, and the shape of each scratch array."""
+    prepare: Callable[[Mapping[str, Tensor], Any], Prepared]
+    """From the tensors' shapes and the key: plain values, and the shape of each scratch array."""
+    key: Callable[[Mapping[str, Tensor]], Any] = lambda tensors: None
+    """From the state, what the launches depend on beside shapes; hashable. With the same key the
+    launches of a substep are recorded once and made again."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Arrays without a gradient (topology), by name."""
-    steady: bool = False
-    """Whether `prepare` gives the same for all states of the same shapes: launches are recorded."""
     spaces: dict[Any, Any] = field(default_factory=dict)
     """Buffers of calls, by shapes; made as needed."""
 
@@ -244,8 +247,7 @@ class _Workspace:
         self.bounds = [self.bound(slot) for slot in self.slots]
         self.slopes: list[tuple[State, dict[str, Any]]] = []
         self.blocks: dict[str, Tensor] = {}
-        self.views: dict[tuple[Any, ...], dict[str, Any]] = {}
-        self.recorded: dict[tuple[str, int], list[Any]] = {}
+        self.recorded: dict[Any, tuple[list[Any], list[Tensor]]] = {}
 
     def array(self, name: str, x: Tensor) -> Any:
         """A Warp array over the memory of a tensor."""
@@ -267,9 +269,8 @@ class _Workspace:
                 trail.append({name: x.clone() for name, x in self.slots[1 - here].items()})
         return trail
 
-    def scratch(self, shapes: Shapes, kind: str) -> dict[str, Any]:
-        """Zeroed arrays of these shapes; their memory is used again, and grows as needed."""
-        key = (kind, *shapes.items())
+    def scratch(self, shapes: Shapes, kind: str) -> tuple[dict[str, Any], Tensor]:
+        """Arrays of these shapes, and all their memory, to be zeroed; it grows as needed."""
         sizes = []
         for name, shape in shapes.items():
             whole = (*shape, *getattr(self.types[name], "_shape_", ()))
@@ -278,66 +279,57 @@ class _Workspace:
         block = self.blocks.get(kind)
         if block is None or block.numel() < total:
             block = self.blocks[kind] = self.like.new_empty(total)
-            self.views = {k: v for k, v in self.views.items() if k[0] != kind}
-        block[:total].zero_()
-        if key not in self.views:
-            parts = block[:total].split([size for _, _, size in sizes])
-            self.views[key] = {
-                name: self.array(name, part[: math.prod(whole)].view(whole))
-                for (name, whole, _), part in zip(sizes, parts, strict=True)
-            }
-        return self.views[key]
+            self.recorded.clear()  # what is recorded writes to the old memory
+        parts = block[:total].split([size for _, _, size in sizes])
+        found = {
+            name: self.array(name, part[: math.prod(whole)].view(whole))
+            for (name, whole, _), part in zip(sizes, parts, strict=True)
+        }
+        return found, block[:total]
 
     def forward(self, here: int) -> None:
         """One substep, from one slot to the other."""
-        if self.replayed(("forward", here)):
-            return
-        values, shapes = self.program.prepare({**self.slots[here], **self.given})
-        arrays = self.arrays(here, shapes)
-        self.play(("forward", here), values, lambda launches: [(x, arrays, None) for x in launches])
-
-    def arrays(self, here: int, shapes: Shapes) -> dict[str, Any]:
-        """All arrays of a substep from a slot, by name; scratch is zero."""
-        after = {f"{name}+": x for name, x in self.bounds[1 - here].items()}
-        return {**self.fixed, **self.bounds[here], **after, **self.scratch(shapes, "")}
-
-    def replayed(self, key: tuple[str, int]) -> bool:
-        """Whether the launches of this key were recorded; then they are made again."""
+        tensors = {**self.slots[here], **self.given}
+        key = ("forward", here, self.program.key(tensors))
         if key not in self.recorded:
-            return False
-        for block in self.blocks.values():
-            block.zero_()
-        for command in self.recorded[key]:
-            command.launch()
-        return True
+            values, shapes = self.program.prepare(tensors, key[2])
+            between, block = self.scratch(shapes, "")
+            arrays = self.arrays(here, between)
+            made = [(launch, arrays, None) for launch in self.program.launches(values)]
+            self.record(key, made, [block])
+        self.play(key)
 
-    def play(
-        self,
-        key: tuple[str, int],
-        values: Mapping[str, Any],
-        order: Callable[[Sequence[Launch]], list[tuple[Launch, Any, Any]]],
-    ) -> None:
-        """Launch what `order` makes of the program's launches; recorded where they stay."""
-        steady = self.program.steady
-        made = [self.launch(*x, steady) for x in order(self.program.launches(values))]
-        if steady:
-            self.recorded[key] = made
-            for command in made:
-                command.launch()
+    def arrays(self, here: int, between: Mapping[str, Any]) -> dict[str, Any]:
+        """All arrays of a substep from a slot, by name."""
+        after = {f"{name}+": x for name, x in self.bounds[1 - here].items()}
+        return {**self.fixed, **self.bounds[here], **after, **between}
+
+    def record(self, key: Any, made: list[tuple[Launch, Any, Any]], blocks: list[Tensor]) -> None:
+        """Keep the launches of a key, and the memory that is zero before them."""
+        if len(self.recorded) >= RECORDED:
+            self.recorded.clear()
+        self.recorded[key] = [self.launch(*x) for x in made], blocks
+
+    def play(self, key: Any) -> None:
+        """Make the launches of a key."""
+        commands, blocks = self.recorded[key]
+        for block in blocks:
+            block.zero_()
+        for command in commands:
+            command.launch()
 
     def launch(
         self,
         launch: Launch,
         arrays: Mapping[str, Any],
         slopes: Mapping[str, Any] | None,
-        record: bool,
     ) -> Any:
-        """A kernel, or with `slopes`, the gradients by name, its adjoint; or its record."""
+        """The record of a kernel, or with `slopes`, the gradients by name, of its adjoint."""
         given = [arrays[x] if isinstance(x, str) else x for x in launch.arguments]
         options: dict[str, Any] = {
             "device": self.device,
             "record_tape": False,
-            "record_cmd": record,
+            "record_cmd": True,
         }
         if slopes is not None:
             options["adjoint"] = True
@@ -372,17 +364,18 @@ class _Workspace:
     def adjoint(self, state: State, slopes: Mapping[str, Any], turn: int) -> None:
         """Add to the gradients of a state what those of the next one make of them."""
         _copy(state, self.slots[0])
-        if self.replayed(("back", turn)):
-            return
-        values, shapes = self.program.prepare({**self.slots[0], **self.given})
-        arrays = self.arrays(0, shapes)
-        every = {**slopes, **self.scratch(shapes, "slope of ")}
-
-        def order(launches: Sequence[Launch]) -> list[tuple[Launch, Any, Any]]:
-            again = [(x, arrays, None) for x in launches if x.again]
-            return [*again, *((x, arrays, every) for x in reversed(launches))]
-
-        self.play(("back", turn), values, order)
+        tensors = {**self.slots[0], **self.given}
+        key = ("back", turn, self.program.key(tensors))
+        if key not in self.recorded:
+            values, shapes = self.program.prepare(tensors, key[2])
+            between, block = self.scratch(shapes, "")
+            of_between, slope_block = self.scratch(shapes, "slope of ")
+            arrays, every = self.arrays(0, between), {**slopes, **of_between}
+            launches = self.program.launches(values)
+            again = [(launch, arrays, None) for launch in launches if launch.again]
+            made = [*again, *((launch, arrays, every) for launch in reversed(launches))]
+            self.record(key, made, [block, slope_block])
+        self.play(key)
 
 
 def _blank(state: State) -> State:

@@ -95,8 +95,7 @@ def program(t: Any, sizes: Sizes, arrays: Mapping[str, Any]) -> kernels.Program:
         },
         scratch={**dict.fromkeys(vectors, t.VEC3), "impulse": t.VEC6},
         launches=lambda values: launches,
-        prepare=lambda state: ({}, scratch),
-        steady=True,
+        prepare=lambda tensors, key: ({}, scratch),
         constants=arrays,
     )
 

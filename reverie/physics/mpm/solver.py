@@ -5,6 +5,8 @@ Legend: `B` worlds, `N` particles, `K` tools.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -19,6 +21,13 @@ from reverie.physics.tools import Shape, Tools
 Backend = Literal["auto", "warp", "torch"]
 NODES = 2**22
 """The most grid nodes of a world."""
+
+
+class _Boxes(threading.local):
+    """Of each thread: where the box of so many worlds begins, and its size."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, torch.device], tuple[Tensor, tuple[int, int, int]]] = {}
 
 
 class MPM:
@@ -57,6 +66,7 @@ class MPM:
         use = backend == "warp" or (backend == "auto" and kernels.installed())
         self.backend: Literal["warp", "torch"] = "warp" if use else "torch"
         self._programs: dict[torch.dtype, kernels.Program] = {}
+        self._boxes = _Boxes()
 
     def __call__(
         self, state: MPMState, params: MPMParams, tools: Tools, substeps: int = 1
@@ -169,27 +179,53 @@ class MPM:
             },
             launches=lambda values: self._launches(made, values),
             prepare=self._prepare,
+            key=self._box,
             constants={
                 "kind": wp.from_torch(self.kind),
                 "shape": wp.array([int(s) for s in self.shapes], dtype=int, device=device),
             },
         )
 
-    def _prepare(self, state: Mapping[str, Tensor]) -> kernels.Prepared:
-        wp = kernels.warp()
-        x = state["x"]
+    def _box(self, tensors: Mapping[str, Tensor]) -> tuple[int, int, int]:
+        """The size of a box around the particles; where it begins is written for the kernels.
+
+        The box of the call before stays as long as it holds them, so that launches stay too.
+        """
+        x = tensors["x"]
         box = active_box(x, self.dx, NODES)
-        shapes: dict[str, tuple[int, ...]] = {"grid": (len(x), box.nodes)}
+        boxes = self._boxes.found
+        key = (len(x), x.device)
+        if key in boxes:
+            origin, size = boxes[key]
+            inside = bool((box.origin >= origin).all())
+            ends = box.origin + torch.tensor(box.size, dtype=torch.int32, device=x.device)
+            most = origin + torch.tensor(size, dtype=torch.int32, device=x.device)
+            if inside and bool((ends <= most).all()) and math.prod(size) < 4 * box.nodes + 4096:
+                return size
+        wide = (box.size[0] + 2, box.size[1] + 2, box.size[2] + 2)
+        if key not in boxes:
+            boxes[key] = torch.empty_like(box.origin), wide
+        origin = boxes[key][0]
+        origin.copy_(box.origin - 1)
+        boxes[key] = origin, wide
+        return wide
+
+    def _prepare(
+        self, tensors: Mapping[str, Tensor], size: tuple[int, int, int]
+    ) -> kernels.Prepared:
+        wp, x = kernels.warp(), tensors["x"]
+        nodes = math.prod(size)
+        shapes: dict[str, tuple[int, ...]] = {"grid": (len(x), nodes)}
         for k in range(len(self.shapes) + 1):
-            shapes[f"velocity{k}"] = (len(x), box.nodes)
+            shapes[f"velocity{k}"] = (len(x), nodes)
         if self.shapes:
             shapes["impulse"] = (len(x), len(self.shapes))
         values: dict[str, Any] = {
-            "origin": wp.from_torch(box.origin, dtype=wp.vec3i),
-            "size": wp.vec3i(*box.size),
+            "origin": wp.from_torch(self._boxes.found[len(x), x.device][0], dtype=wp.vec3i),
+            "size": wp.vec3i(*size),
             "worlds": len(x),
             "particles": x.shape[1],
-            "nodes": box.nodes,
+            "nodes": nodes,
         }
         return values, shapes
 

@@ -89,12 +89,11 @@ def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> ke
         },
         scratch={name: kind for name, (kind, _) in scratch.items()},
         launches=lambda values: _launches(modules, model, made, dt, values["worlds"]),
-        prepare=lambda arrays: (
+        prepare=lambda arrays, key: (
             {"worlds": len(arrays["q"])},
             {name: (len(arrays["q"]), count) for name, count in shapes.items()},
         ),
         constants=constants,
-        steady=True,
     )
 
 

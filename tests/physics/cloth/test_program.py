@@ -47,6 +47,6 @@ def test_only_what_is_needed_is_launched(shapes, pairs, held) -> None:
     met = ["meet"] * len(shapes)
     assert names == ["cords", "ahead", "bends", "kick", *layers, *met, *carry, "settle", "move"]
     assert "panel" not in made.given and "cord" in made.given
-    _, scratch = made.prepare({})
+    _, scratch = made.prepare({}, None)
     wanted = {x for launch in launches for x in launch.arguments if x in made.scratch}
     assert set(scratch) == wanted == set(made.scratch)
