@@ -16,6 +16,7 @@ Legend: `B` worlds, `K` tools, `A` control.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,10 +28,12 @@ from reverie.physics.cloth import Cloth, ClothParams
 from reverie.physics.cloth.material import Hold
 from reverie.physics.mpm import MPM, MPMParams
 from reverie.physics.rigid import Kinematics, RigidParams, kinematics, rigid_step
-from reverie.physics.tools import Tools
+from reverie.physics.tools import Shape, Tools
 from reverie.physics.turn import turned
-from reverie.physics.world import Backend, Place, World, WorldState, whole
+from reverie.physics.world import SHAPES, Backend, Place, World, WorldState, whole
 
+THIN = 0.9
+"""Half of a tool's width against the spacing of the grid, below which matter may flow through."""
 ENDLESS = 1e9
 """A control range above this is none."""
 
@@ -47,6 +50,7 @@ class Stepper:
             kind, params, _, dx, dt = world.matter
             self.mpm = MPM(kind, world.shapes, dx=dx, dt=dt, backend=backend)
             self.mpm.check(params)
+            _warn_of_thin_tools(world, dx)
         if world.cloth is not None:
             part = world.cloth
             self.cloth = Cloth(
@@ -187,6 +191,33 @@ class _Parts:
             tools
             if friction is None
             else tools._replace(friction=tools.friction * friction[:, None])
+        )
+
+
+def _warn_of_thin_tools(world: World, dx: float) -> None:
+    """Name the tools that lie between nodes: matter flows through them."""
+    sizes: list[tuple[str, Shape, Tensor]] = []
+    if world.robot is not None:
+        geoms, extents = world.robot.model.geoms, world.robot.params.sizes[0]
+        sizes += [(geoms[g].name, SHAPES[geoms[g].kind], extents[g]) for g in world.geoms]
+    if world.hands is not None:
+        hands = zip(world.hands.shapes, world.hands.start.extent[0], strict=True)
+        sizes += [(f"hand {k}", *one) for k, one in enumerate(hands)]
+    if world.obstacles is not None:
+        still = zip(world.obstacles[0], world.obstacles[1].extent[0], strict=True)
+        sizes += [(f"obstacle {k}", *one) for k, one in enumerate(still)]
+    entries = {Shape.PLANE: 0, Shape.SPHERE: 1, Shape.CAPSULE: 1, Shape.CYLINDER: 2, Shape.BOX: 3}
+    thin = [
+        f"{name} ({float(extent[: entries[shape]].min()):.3g} m)"
+        for name, shape, extent in sizes
+        if entries[shape] and float(extent[: entries[shape]].min()) < THIN * dx
+    ]
+    if thin:
+        warnings.warn(
+            f"Tools are thinner than the grid of {dx:.3g} m sees, and matter may flow through "
+            f"them: {', '.join(thin)}. Half of a tool's width should be at least {THIN} dx.",
+            RuntimeWarning,
+            stacklevel=3,
         )
 
 

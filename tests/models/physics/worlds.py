@@ -18,7 +18,7 @@ FLOOR = ((Shape.PLANE,), Tools(ZERO, LEVEL, ZERO, ZERO, ZERO, ZERO[..., 0] + 0.5
 BALL = """
 <mujoco><worldbody>
   <geom name="floor" type="plane" size="1 1 1"/>
-  <body name="ball" pos="0 0 0.16"><freejoint/><geom type="sphere" size="0.03" mass="0.05"/></body>
+  <body name="ball" pos="0 0 0.17"><freejoint/><geom type="sphere" size="0.04" mass="0.05"/></body>
 </worldbody></mujoco>
 """
 
@@ -50,7 +50,7 @@ def cube(side: int = 5, kind: Kind = Kind.NEO_HOOKEAN, young: float = 5e4) -> Ma
 
 def hand(height: float = 0.16) -> Hands:
     place = ZERO + torch.tensor([0.0, 0.0, height])
-    start = Tools(place, LEVEL, ZERO, ZERO, ZERO + 0.03, ZERO[..., 0] + 0.5)
+    start = Tools(place, LEVEL, ZERO, ZERO, ZERO + 0.04, ZERO[..., 0] + 0.5)
     return Hands((Shape.SPHERE,), start, speed=0.5)
 
 
