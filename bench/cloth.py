@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import torch
 
+from bench.subject import run
 from reverie.physics import cloth
 from reverie.physics.tools import Shape, Tools
 from reverie.viz.provenance import provenance
@@ -102,14 +102,6 @@ def ours(rounds: int) -> dict[str, Any]:
     return {"forward": STEPS / min(forward), "gradient": STEPS / min(both), "first": first}
 
 
-def _run(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Time in turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -124,14 +116,14 @@ def main() -> None:
         return
     about = provenance()
     found: dict[str, Any] = {
-        "reverie": _run([sys.executable, __file__, "--rounds", str(options.rounds), "--alone"])
+        "reverie": run([sys.executable, __file__, "--rounds", str(options.rounds), "--alone"])
     }
     if options.peer:
         with tempfile.TemporaryDirectory() as folder:
             script = Path(folder) / "peer.py"  # Warp reads the source of kernels from a file
             script.write_text(PEER)
             for name in ("forward", "gradient"):
-                peer = _run([options.peer, str(script), name])
+                peer = run([options.peer, str(script), name])
                 found[f"newton, {name}"] = peer
                 found[f"ratio {name}"] = found["reverie"][name] / peer["substeps"]
     print(json.dumps(found, indent=1))

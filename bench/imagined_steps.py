@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.subject import run
 from reverie.core import rollout
 from reverie.core.spec import Space
 from reverie.learn.device import DeviceConfig, settle
@@ -114,14 +114,6 @@ def ours(plans: int, compile: bool) -> dict[str, Any]:
     return {"seconds": times[2:], "multiply_adds": count}
 
 
-def _run(command: list[str]) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Time in turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -144,7 +136,7 @@ def main() -> None:
     counts: dict[str, int] = {}
     for _ in range(options.rounds):
         for name, command in subjects.items():
-            found = _run(command)
+            found = run(command)
             times[name] += found["seconds"]
             counts[name] = found["multiply_adds"]
     if counts["reverie, eager"] < max(counts.values()):

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.subject import run
 from reverie.physics.mpm import MPM
 from reverie.physics.mpm.material import MPMParams, at_rest, lame
 from reverie.physics.tools import Shape, Tools
@@ -124,16 +123,6 @@ def ours(rounds: int) -> dict[str, Any]:
     }
 
 
-def _run(command: list[str], **env: str) -> dict[str, Any]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Time in turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -150,14 +139,14 @@ def main() -> None:
     command = [sys.executable, __file__, "--rounds", str(options.rounds), "--alone"]
     with tempfile.TemporaryDirectory() as empty:
         begun = time.perf_counter()
-        _run([*command[:-3], "--rounds", "1", "--alone"], WARP_CACHE_PATH=empty)
+        run([*command[:-3], "--rounds", "1", "--alone"], WARP_CACHE_PATH=empty)
         cold = time.perf_counter() - begun
-    found: dict[str, Any] = {"reverie": {**_run(command), "cold": cold, "particles": SIDE**3}}
+    found: dict[str, Any] = {"reverie": {**run(command), "cold": cold, "particles": SIDE**3}}
     if options.peer:
         one, two = ({"QD_NUM_THREADS": n} for n in ("1", "2"))
-        found["genesis, 1 thread"] = _run([options.peer, "-c", PEER, "forward"], **one)
-        found["genesis, 2 threads"] = _run([options.peer, "-c", PEER, "forward"], **two)
-        found["genesis, gradient"] = _run([options.peer, "-c", PEER, "gradient"], **one)
+        found["genesis, 1 thread"] = run([options.peer, "-c", PEER, "forward"], **one)
+        found["genesis, 2 threads"] = run([options.peer, "-c", PEER, "forward"], **two)
+        found["genesis, gradient"] = run([options.peer, "-c", PEER, "gradient"], **one)
         fastest = max(found[f"genesis, {n}"]["substeps"] for n in ("1 thread", "2 threads"))
         found["ratio forward"] = found["reverie"]["forward"] / fastest
         found["ratio gradient"] = (

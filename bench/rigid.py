@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ from typing import Any
 
 import torch
 
+from bench.subject import run
 from reverie.core import tree
 from reverie.physics import rigid
 from reverie.physics.robots import quadruped
@@ -94,14 +93,14 @@ def ours(rounds: int) -> dict[str, Any]:
     with torch.no_grad():
         for _ in range(10):
             start = rollout(start, still)
-    for name, run in (("call", calls), ("rollout", rollout)):
+    for name, steps in (("call", calls), ("rollout", rollout)):
 
-        def forward(run: Any = run) -> None:
+        def forward(steps: Any = steps) -> None:
             with torch.no_grad():
-                run(start, still)
+                steps(start, still)
 
-        def both(run: Any = run) -> None:
-            torch.autograd.grad(run(start, control).position[:, 2].mean(), control)
+        def both(steps: Any = steps) -> None:
+            torch.autograd.grad(steps(start, control).position[:, 2].mean(), control)
 
         found[f"{name}, forward"] = _rate(forward, rounds)
         found[f"{name}, gradient"] = _rate(both, rounds)
@@ -133,16 +132,6 @@ def mujocos(rounds: int) -> dict[str, float]:
     return found
 
 
-def _run(command: list[str], **env: str) -> dict[str, Any]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, **env}
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 def main() -> None:
     """Time in turns, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -159,15 +148,15 @@ def main() -> None:
     command = [sys.executable, __file__, "--rounds", str(options.rounds), "--alone"]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        _run([*command[:-3], "--rounds", "1", "--alone"], WARP_CACHE_PATH=f"{folder}/cache")
+        run([*command[:-3], "--rounds", "1", "--alone"], WARP_CACHE_PATH=f"{folder}/cache")
         cold = time.perf_counter() - begun
-        found: dict[str, Any] = {"reverie": {**_run(command), "cold": cold}}
+        found: dict[str, Any] = {"reverie": {**run(command), "cold": cold}}
         found |= mujocos(options.rounds)
         if options.peer:
             path = Path(folder) / "quadruped.xml"
             path.write_text(quadruped(dt=DT))
             for name in ("forward", "gradient"):
-                peer = _run([options.peer, "-c", PEER, name, str(path)], QD_NUM_THREADS="1")
+                peer = run([options.peer, "-c", PEER, name, str(path)], QD_NUM_THREADS="1")
                 found[f"genesis, {name}"] = peer
                 found[f"ratio {name}"] = found["reverie"][f"rollout, {name}"] / peer["steps"]
     print(json.dumps(found, indent=1))

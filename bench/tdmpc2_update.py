@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bench.subject import run
 from reverie.core.model import Batch
 from reverie.core.spec import Space
 from reverie.learn.device import DeviceConfig, settle
@@ -107,14 +107,6 @@ def _timed(call: Callable[[], Any], repeats: int) -> list[float]:
     return times[2:]
 
 
-def _run(command: list[str], folder: Path | None) -> dict[str, list[float]]:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    times: dict[str, list[float]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return times
-
-
 def main() -> None:
     """Time in turns, print ratios, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -140,7 +132,7 @@ def main() -> None:
         times: dict[str, dict[str, list[float]]] = {name: {} for name in subjects}
         for _ in range(options.rounds):
             for name, (command, folder) in subjects.items():
-                for what, values in _run(command, folder).items():
+                for what, values in run(command, folder).items():
                     times[name].setdefault(what, []).extend(values)
         result[f"{size}m"] = kept = {
             name: {k: {"median": statistics.median(v), "min": min(v)} for k, v in parts.items()}

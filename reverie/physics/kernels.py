@@ -97,6 +97,11 @@ def chosen() -> Real:
     )
 
 
+def beside(name: str) -> ModuleType:
+    """The module of kernels `name`, in the precision of the file that is being loaded."""
+    return load(name, _loading[-1])
+
+
 @functools.cache
 def load(name: str, dtype: torch.dtype) -> ModuleType:
     """The module of kernels `name`, loaded for float32 or float64: it is written once for both.

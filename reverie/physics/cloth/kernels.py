@@ -7,21 +7,18 @@ What a loop carries is never read after the loop but to be added: the way back d
 Legend: `B` worlds, `V` vertices, `F` triangles, `S` segments, `K` tools, `N` pairs of layers.
 """
 
-import torch
 import warp as wp
 
 from reverie.physics.cloth.reference import LIFT, LIFT_SPEED, RESIST, STIFF
-from reverie.physics.kernels import chosen, load
+from reverie.physics.kernels import beside, chosen
 
 _types = chosen()
 REAL, VEC3, VEC4, QUAT, VEC6 = (
     *(_types.scalar, _types.vec3, _types.vec4),
     *(_types.quat, _types.vec6),
 )
-_double = REAL is wp.float64
-distance = load(
-    "reverie.physics.touch.kernels", torch.float64 if _double else torch.float32
-).distance
+_touch = beside("reverie.physics.touch.kernels")
+distance, turned = _touch.distance, _touch.turned
 
 LIFTED = wp.constant(REAL(LIFT))
 FASTEST = wp.constant(REAL(LIFT_SPEED))
@@ -285,13 +282,6 @@ def meet(
         if gap < REAL(0.0):
             wp.atomic_add(shift, i, wp.min(-LIFTED * gap, FASTEST * dt) * n)
     after[i] = met
-
-
-@wp.func
-def turned(r: QUAT, w: VEC3, dt: REAL):
-    """The rotation after turning with w for dt, to first order."""
-    spin = QUAT(w[0], w[1], w[2], REAL(0.0)) * r
-    return wp.normalize(r + (REAL(0.5) * dt) * spin)
 
 
 @wp.kernel

@@ -6,10 +6,9 @@ loops: what they carry is only added up, since a carried value that is overwritt
 Legend: `B` worlds, `N` particles, `K` colliders, cells of the active box flattened.
 """
 
-import torch
 import warp as wp
 
-from reverie.physics.kernels import chosen, load
+from reverie.physics.kernels import beside, chosen
 
 _types = chosen()
 REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
@@ -17,9 +16,8 @@ REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
     *(_types.quat, _types.vec6),
 )
 
-distance = load(
-    "reverie.physics.touch.kernels", torch.float64 if REAL is wp.float64 else torch.float32
-).distance
+_touch = beside("reverie.physics.touch.kernels")
+distance, turned = _touch.distance, _touch.turned
 
 NEO_HOOKEAN = wp.constant(0)
 COROTATED = wp.constant(1)
@@ -318,10 +316,7 @@ def move(
 ):
     e, k = wp.tid()
     place_next[e, k] = place[e, k] + dt * linear[e, k]
-    w = angular[e, k]
-    r = turn[e, k]
-    spin = QUAT(w[0], w[1], w[2], REAL(0.0)) * r
-    turn_next[e, k] = wp.normalize(r + (REAL(0.5) * dt) * spin)
+    turn_next[e, k] = turned(turn[e, k], angular[e, k], dt)
     total_next[e, k] = total[e, k] + impulse[e, k]
 
 

@@ -8,13 +8,13 @@ of its own. Legend: `B` worlds, `L` links, `N` bodies, `V` velocities.
 
 import warp as wp
 
-from reverie.physics.kernels import chosen, load
+from reverie.physics.kernels import beside, chosen
 from reverie.physics.rigid import tables
 
 _types = chosen()
 REAL, VEC3, MAT33 = _types.scalar, _types.vec3, _types.mat33
 QUAT, VEC6, MAT66 = _types.quat, _types.vec6, _types.mat66
-_algebra = load("reverie.physics.rigid.algebra.kernels", tables.precision(REAL))
+_algebra = beside("reverie.physics.rigid.algebra.kernels")
 VEC2 = _algebra.VEC2
 about, blocks, bottom, cross_motion = (
     *(_algebra.about, _algebra.blocks, _algebra.bottom),

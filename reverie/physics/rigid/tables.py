@@ -12,7 +12,6 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from reverie.physics.rigid.model import VELOCITIES, Body, Joint, Mesh, Pair, RigidModel
 from reverie.physics.rigid.surfaces import TOUCHES, signs
@@ -21,11 +20,6 @@ LINKS = ("fixed", "free", "ball", "hinge", "slide")
 SHAPES = ("plane", "field", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh")
 BODIES, CHILDREN, CONTACTS, ACTUATORS = 4, 6, 8, 10
 """Columns of `Tables.axes` where the bounds of lists stand."""
-
-
-def precision(real: object) -> torch.dtype:
-    """The dtype of a scalar type of Warp."""
-    return torch.float64 if "64" in str(real) else torch.float32
 
 
 class Tables(NamedTuple):

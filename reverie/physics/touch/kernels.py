@@ -1,12 +1,12 @@
 # mypy: ignore-errors
-"""Signed distances of tools, for the kernels of every material that meets them."""
+"""Signed distances and turns of tools, for the kernels of every material that meets them."""
 
 import warp as wp
 
 from reverie.physics.kernels import chosen
 
 _types = chosen()
-REAL, VEC3, VEC4 = _types.scalar, _types.vec3, _types.vec4
+REAL, VEC3, VEC4, QUAT = _types.scalar, _types.vec3, _types.vec4, _types.quat
 
 PLANE = wp.constant(0)
 SPHERE = wp.constant(1)
@@ -60,3 +60,10 @@ def distance(kind: int, y: VEC3, size: VEC3):
         flat = inside_box(VEC3(r, REAL(0.0), y[2]), VEC3(size[0], REAL(1.0e9), size[1]))
         result = VEC4(flat[0] * y[0] / r, flat[0] * y[1] / r, flat[2], flat[3])
     return result
+
+
+@wp.func
+def turned(r: QUAT, w: VEC3, dt: REAL):
+    """The rotation after turning with w for dt, to first order."""
+    spin = QUAT(w[0], w[1], w[2], REAL(0.0)) * r
+    return wp.normalize(r + (REAL(0.5) * dt) * spin)

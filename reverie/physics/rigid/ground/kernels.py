@@ -7,13 +7,13 @@ Legend: `B` worlds, `L` links, `G` geoms, `P` pairs, `C` points that may touch.
 
 import warp as wp
 
-from reverie.physics.kernels import chosen, load
+from reverie.physics.kernels import beside, chosen
 from reverie.physics.rigid import tables
 
 _types = chosen()
 REAL, VEC3, VEC4 = _types.scalar, _types.vec3, _types.vec4
 MAT33, QUAT, VEC6 = _types.mat33, _types.quat, _types.vec6
-_algebra = load("reverie.physics.rigid.algebra.kernels", tables.precision(REAL))
+_algebra = beside("reverie.physics.rigid.algebra.kernels")
 bottom, four, join = _algebra.bottom, _algebra.four, _algebra.join
 row, three, top = _algebra.row, _algebra.three, _algebra.top
 _PLANE, _FIELD, _SPHERE, _CAPSULE = (

@@ -8,16 +8,16 @@ Legend: `B` worlds, `V` velocities, `C` points that may touch, `E` couples of bo
 
 import warp as wp
 
-from reverie.physics.kernels import chosen, load
+from reverie.physics.kernels import beside, chosen
 from reverie.physics.rigid import tables
 
 _types = chosen()
 REAL, VEC3, MAT33 = _types.scalar, _types.vec3, _types.mat33
 VEC6, MAT66 = _types.vec6, _types.mat66
-_algebra = load("reverie.physics.rigid.algebra.kernels", tables.precision(REAL))
+_algebra = beside("reverie.physics.rigid.algebra.kernels")
 blocks, bottom, join = _algebra.blocks, _algebra.bottom, _algebra.join
 row, top, VEC2 = _algebra.row, _algebra.top, _algebra.VEC2
-_law = load("reverie.physics.rigid.ground.kernels", tables.precision(REAL)).pressing
+_law = beside("reverie.physics.rigid.ground.kernels").pressing
 _BODIES, _CHILDREN = wp.constant(tables.BODIES), wp.constant(tables.CHILDREN)
 ints = wp.array(dtype=int)
 ints2 = wp.array2d(dtype=int)
