@@ -1,5 +1,4 @@
 import numpy as np
-import torch
 
 from reverie.physics.rigid.tables import (
     ACTUATORS,
@@ -8,7 +7,6 @@ from reverie.physics.rigid.tables import (
     CONTACTS,
     LINKS,
     known,
-    precision,
     tables,
 )
 from tests.physics.rigid.scenes import MIXED, QUADRUPED, loaded, world
@@ -69,7 +67,5 @@ def test_boxes_on_boxes_are_not_in_the_kernels():
     assert not known(loaded(world(BOX.format(0) + BOX.format(0.1))).model)
 
 
-def test_precision_of_a_scalar():
-    assert precision("warp.float64") == torch.float64
-    assert precision("warp.float32") == torch.float32
+def test_tables_are_of_the_integers_of_kernels():
     assert np.int32 == tables(loaded(MIXED).model).links.dtype
