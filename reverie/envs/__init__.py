@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ __all__ = [
     "EnvError",
     "Family",
     "Parallel",
+    "Plugin",
     "Quality",
     "RenderError",
     "Row",
@@ -48,8 +51,24 @@ class Family(NamedTuple):
     """What to do where it is not; empty for what comes with the base install."""
 
 
+class Plugin(NamedTuple):
+    """A family that another package brings: an object that its entry point in the group
+    "reverie.envs" names, under the name of the family.
+
+        [project.entry-points."reverie.envs"]
+        lab = "lab_robots.reverie:PLUGIN"
+    """
+
+    about: str
+    names: Callable[[], tuple[str, ...]]
+    """Tasks, without the family."""
+    make: Callable[[str, EnvConfig], Env]
+    """An environment from the task and everything else that was asked for."""
+
+
 def make(name: str | EnvConfig, **options: Any) -> Env:
-    """An environment by its name, "dmc:walker_walk", "gym:Pendulum-v1" or "toy:pendulum".
+    """An environment by its name: "dmc:walker_walk", "gym:Pendulum-v1", "toy:pendulum", or one of
+    a `Plugin`: "scenario:push".
 
     Args:
         name: Family and task, or a whole `EnvConfig`.
@@ -66,14 +85,17 @@ def make(name: str | EnvConfig, **options: Any) -> Env:
     else:
         config = EnvConfig(name, **options)
     family, colon, task = config.name.partition(":")
-    if not colon or family not in _BUILDERS:
+    if not colon or family not in (*_BUILDERS, *_plugins()):
         raise ValueError(_unknown(config.name))
     if extra and family != "gym":
         raise ValueError(
             f"{config.name} has no option {', '.join(map(repr, extra))}; "
             f"options are {', '.join(_FIELDS[1:])}."
         )
-    return _BUILDERS[family](task, config, extra)
+    if family in _BUILDERS:
+        return _BUILDERS[family](task, config, extra)
+    plugin: Plugin = _plugins()[family].load()
+    return plugin.make(task, config)
 
 
 def available() -> tuple[Family, ...]:
@@ -88,7 +110,16 @@ def available() -> tuple[Family, ...]:
         installed = find_spec(module) is not None
         names = _full(name, _tasks(name)) if installed else ()
         families.append(Family(name, about, installed, names, f'pip install "reverie[{extra}]"'))
+    for name, entry in _plugins().items():
+        plugin: Plugin = entry.load()
+        families.append(Family(name, plugin.about, True, _full(name, plugin.names()), ""))
     return tuple(families)
+
+
+@functools.cache
+def _plugins() -> dict[str, EntryPoint]:
+    """Families that packages bring, not yet imported."""
+    return {entry.name: entry for entry in entry_points(group="reverie.envs")}
 
 
 def _full(family: str, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,7 +137,7 @@ def _tasks(family: str) -> tuple[str, ...]:
 
 
 def _unknown(name: str) -> str:
-    families = ", ".join(f"{family}:..." for family in _BUILDERS)
+    families = ", ".join(f"{family}:..." for family in (*_BUILDERS, *_plugins()))
     known = [full for family in available() for full in family.names]
     bare = {full.partition(":")[2]: full for full in known}
     near = [bare[name]] if name in bare else []

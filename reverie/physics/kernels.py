@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from reverie.physics.quiet import quiet
+
 SPACES = 4
 """The most sets of buffers that a program keeps, for different shapes and threads."""
 RECORDED = 64
@@ -50,8 +52,9 @@ def installed() -> bool:
             stacklevel=2,
         )
         return False
-    warp.config.log_level = warp.LOG_ERROR  # no banner, and no word of a driver that is not there
-    warp.init()
+    warp.config.log_level = warp.LOG_ERROR  # no banner
+    with quiet(not torch.cuda.is_available()):  # nor a word of a driver that is not there
+        warp.init()
     return True
 
 

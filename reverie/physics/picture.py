@@ -29,6 +29,8 @@ COLOURS: dict[Kind, str] = {
 }
 THICK = 0.006
 """Radius of a rope's tube [m], where the mesh does not say."""
+MARK = 0.02
+"""Radius of a mark, as a share of the camera's distance."""
 
 
 class Viewer:
@@ -37,16 +39,17 @@ class Viewer:
     def __init__(
         self,
         world: World,
-        size: int = 256,
+        size: int | tuple[int, int] = 256,
         azimuth: float = 45.0,
         elevation: float = 30.0,
         distance: float = 1.0,
     ) -> None:
-        """A square picture of `size` pixels; `distance` is a share of the one that shows all of the
-        beginning."""
+        """A picture of `size` pixels, its side or its height and width; `distance` is a share of
+        the one that shows all of the beginning."""
         self.world = world
+        height, width = (size, size) if isinstance(size, int) else size
         things = [x for x in items(world, world.initial(1), 0) if not isinstance(x, drawn.Ground)]
-        camera = overview(things, azimuth, elevation, width=size, height=size)
+        camera = overview(things, azimuth, elevation, width=width, height=height)
         away = float(np.linalg.norm(np.subtract(camera.position, camera.target)))
         self.camera: Camera = orbit(
             camera.target,
@@ -54,14 +57,19 @@ class Viewer:
             azimuth,
             elevation,
             fov=camera.fov,
-            width=size,
-            height=size,
+            width=width,
+            height=height,
         )
 
-    def __call__(self, state: WorldState) -> NDArray[np.uint8]:
-        """Pictures `[B, size, size, 3]`."""
-        count = tree.batch_size(state)
-        shown = [draw(items(self.world, state, b), self.camera).colour for b in range(count)]
+    def __call__(self, state: WorldState, marks: Tensor | None = None) -> NDArray[np.uint8]:
+        """Pictures `[B, height, width, 3]`; `marks` `[B, M, 3]` are shown as small balls."""
+        shown = []
+        for b in range(tree.batch_size(state)):
+            things = items(self.world, state, b)
+            if marks is not None and marks.shape[1]:
+                radius = MARK * self.camera.distance
+                things.append(drawn.Balls(marks[b].detach().cpu(), radius, drawn.PALETTE["leaf"]))
+            shown.append(draw(things, self.camera).colour)
         return np.stack(shown)
 
 

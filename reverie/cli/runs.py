@@ -1,31 +1,16 @@
-"""The command line: `reverie train dreamer --env dmc:walker_walk --run runs/a`, and the rest."""
+"""Commands about runs: train, eval, plan, imagine, report, demo; and what there is."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-T = TypeVar("T")
-
-USAGE = """usage: reverie COMMAND [options]
-
-  train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
-  eval RUN       the return of its policy on each task, beside random actions
-  plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
-  imagine RUN    predict open loop: errors against horizon, and a film
-  report RUN     one self-contained HTML page about the run
-  demo           learn, judge and report a robot task in some minutes
-  envs           environments there are
-  models         model families there are
-
-`reverie COMMAND --help` lists the options."""
+from reverie.cli import terminal
+from reverie.cli.terminal import Nothing, parse, wrong
 
 
 @dataclass(frozen=True)
@@ -116,47 +101,15 @@ class DemoOptions:
     """Only try the whole path, in about a minute, without learning much."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where it succeeded, 1 where it failed, 2 where it was called wrongly."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from reverie import __version__
-
-        print(f"reverie {__version__}")
-        return 0
-    command, rest = arguments[0], arguments[1:]
-    if command not in _COMMANDS:
-        return _wrong(f"there is no command {command!r}.\n\n{USAGE}")
-    try:
-        return _COMMANDS[command](rest)
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
-            raise
-        notes = " ".join(getattr(error, "__notes__", ()))
-        print(f"reverie {command}: {error} {notes}".rstrip(), file=sys.stderr)
-        return 1
-
-
-def _wrong(message: str) -> int:
-    print(f"reverie: {message}", file=sys.stderr)
-    return 2
-
-
-def _parse(kind: type[T], command: str, arguments: list[str]) -> T:
-    return tyro.cli(kind, prog=f"reverie {command}", args=arguments)
-
-
-def _train(arguments: list[str]) -> int:
+def train(arguments: list[str]) -> int:
+    """Learn a world model and a policy, from where the run stands."""
     from reverie.recipes.run import recipe_class, train, trained
 
     if not arguments or arguments[0].startswith("-"):
-        return _wrong(f"train needs a model family: {', '.join(trained())}.")
+        return wrong(f"train needs a model family: {', '.join(trained())}.")
     kind = recipe_class(arguments[0])
     options = [_short_env(word) for word in arguments[1:]]
-    recipe = _parse(kind, f"train {arguments[0]}", options)
+    recipe = parse(kind, f"train {arguments[0]}", options)
     result = train(recipe)
     return 0 if result.finished else 130
 
@@ -166,24 +119,26 @@ def _short_env(word: str) -> str:
     return word.replace("--env", "--env.name", 1) if word.partition("=")[0] == "--env" else word
 
 
-def _eval(arguments: list[str]) -> int:
-    options = _parse(EvalOptions, "eval", arguments)
+def eval(arguments: list[str]) -> int:
+    """Judge the policy of a run."""
+    options = parse(EvalOptions, "eval", arguments)
     from reverie.recipes.run import load
     from reverie.recipes.study import evaluate_each
 
     results = evaluate_each(load(options.run), options.episodes, options.sample, options.seed)
-    table = _table("policy", "mean return", "95 % interval", "episodes")
+    table = terminal.table("policy", "mean return", "95 % interval", "episodes")
     for task, result in results.items():
         where = f"{task}, " if len(results) > 1 else ""
         for name, returns in (("learned", result.policy), ("random", result.baseline)):
             interval = f"{returns.low:.1f} to {returns.high:.1f}"
             table.add_row(where + name, f"{returns.mean:.1f}", interval, str(returns.n))
-    _console().print(table)
+    terminal.console().print(table)
     return 0
 
 
-def _imagine(arguments: list[str]) -> int:
-    options = _parse(ImagineOptions, "imagine", arguments)
+def imagine(arguments: list[str]) -> int:
+    """Measure and film predictions."""
+    options = parse(ImagineOptions, "imagine", arguments)
     from reverie.recipes.run import load
     from reverie.recipes.study import film, predict
     from reverie.viz import panel, video
@@ -192,7 +147,7 @@ def _imagine(arguments: list[str]) -> int:
     result = predict(
         loaded, episodes=options.episodes, observed=options.observed, horizon=options.horizon
     )
-    console = _console()
+    console = terminal.console()
     console.print(_errors(result))
     shot = film(loaded, observed=options.observed, horizon=options.horizon)
     for note in shot.notes:
@@ -203,7 +158,7 @@ def _imagine(arguments: list[str]) -> int:
 
 
 def _errors(result: Any) -> Table:
-    table = _table("sensor", "metric", "decisions ahead", "model", "repeat the last")
+    table = terminal.table("sensor", "metric", "decisions ahead", "model", "repeat the last")
     for sensor in result.sensors:
         metric = "psnr" if sensor.kind == "image" else "rmse"
         curves = sensor.errors[metric]
@@ -214,8 +169,9 @@ def _errors(result: Any) -> Table:
     return table
 
 
-def _plan(arguments: list[str]) -> int:
-    options = _parse(PlanOptions, "plan", arguments)
+def plan(arguments: list[str]) -> int:
+    """Act by planning."""
+    options = parse(PlanOptions, "plan", arguments)
     from reverie.recipes.planning import Search, plan, subject
 
     names = ("planner", "horizon", "samples", "iterations", "block", "proposals", "terminal")
@@ -231,14 +187,14 @@ def _plan(arguments: list[str]) -> int:
         film=options.film,
         seed=options.seed,
     )
-    table = _table("acting", "mean return", "95 % interval", "episodes")
+    table = terminal.table("acting", "mean return", "95 % interval", "episodes")
     rows = {f"planning, {options.planner}": result.planner, "random": result.random}
     if result.actor:
         rows["the run's own agent"] = result.actor
     for name, returns in rows.items():
         interval = f"{returns.low:.1f} to {returns.high:.1f}"
         table.add_row(name, f"{returns.mean:.1f}", interval, str(returns.n))
-    console, timing = _console(), result.timing
+    console, timing = terminal.console(), result.timing
     console.print(table)
     console.print(
         f"A decision: median {timing.p50:.1f} ms, 95 % within {timing.p95:.1f}, 99 % within "
@@ -249,8 +205,9 @@ def _plan(arguments: list[str]) -> int:
     return 0
 
 
-def _report(arguments: list[str]) -> int:
-    options = _parse(ReportOptions, "report", arguments)
+def report(arguments: list[str]) -> int:
+    """Write the page of a run."""
+    options = parse(ReportOptions, "report", arguments)
     from reverie.recipes.run import load
     from reverie.recipes.study import report
 
@@ -258,18 +215,20 @@ def _report(arguments: list[str]) -> int:
     return 0
 
 
-def _demo(arguments: list[str]) -> int:
-    options = _parse(DemoOptions, "demo", arguments)
+def demo(arguments: list[str]) -> int:
+    """The README's first command."""
+    options = parse(DemoOptions, "demo", arguments)
     from reverie.recipes.demo import demo
 
-    return demo(options.run, options.smoke, _console())
+    return demo(options.run, options.smoke, terminal.console())
 
 
-def _envs(arguments: list[str]) -> int:
-    _parse(_Nothing, "envs", arguments)
+def envs(arguments: list[str]) -> int:
+    """List environments."""
+    parse(Nothing, "envs", arguments)
     from reverie.envs import available
 
-    console = _console()
+    console = terminal.console()
     for family in available():
         state = "" if family.installed else f"  (not installed: {family.install})"
         console.print(f"[bold]{family.name}[/bold]  {family.about}{state}", highlight=False)
@@ -278,46 +237,15 @@ def _envs(arguments: list[str]) -> int:
     return 0
 
 
-def _models(arguments: list[str]) -> int:
-    _parse(_Nothing, "models", arguments)
+def models(arguments: list[str]) -> int:
+    """List families."""
+    parse(Nothing, "models", arguments)
     from reverie.models import FAMILIES, family
     from reverie.recipes.run import trained
 
-    table = _table("family", "model", "trained by")
+    table = terminal.table("family", "model", "trained by")
     for name in FAMILIES:
         about = (family(name).__doc__ or "").strip().splitlines()[0].partition(": ")[2]
         table.add_row(name, about, f"reverie train {name}" if name in trained() else "nothing")
-    _console().print(table)
+    terminal.console().print(table)
     return 0
-
-
-@dataclass(frozen=True)
-class _Nothing:
-    """This command has no options."""
-
-
-_COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "train": _train,
-    "eval": _eval,
-    "imagine": _imagine,
-    "plan": _plan,
-    "report": _report,
-    "demo": _demo,
-    "envs": _envs,
-    "models": _models,
-}
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right")
-    return table
-
-
-def _console() -> Console:
-    return Console(soft_wrap=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

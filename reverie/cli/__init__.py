@@ -1,0 +1,62 @@
+"""The command line: `reverie train dreamer --env dmc:walker_walk --run runs/a`, and the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from reverie.cli import runs, scenarios
+from reverie.cli.terminal import wrong
+
+USAGE = """usage: reverie COMMAND [options]
+
+  train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
+  eval RUN       the return of its policy on each task, beside random actions
+  plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
+  imagine RUN    predict open loop: errors against horizon, and a film
+  report RUN     one self-contained HTML page about the run
+  scenario       robot tasks in simulated worlds: new, show, list, export, check
+  optimise WHAT  solve a scenario by gradient, by samples, or by a learnt policy
+  demo           learn, judge and report a robot task in some minutes
+  envs           environments there are
+  models         model families there are
+
+`reverie COMMAND --help` lists the options."""
+
+
+_COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": runs.train,
+    "eval": runs.eval,
+    "imagine": runs.imagine,
+    "plan": runs.plan,
+    "report": runs.report,
+    "scenario": scenarios.scenario,
+    "optimise": scenarios.optimise,
+    "demo": runs.demo,
+    "envs": runs.envs,
+    "models": runs.models,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 where it succeeded, 1 where it failed, 2 where it was called wrongly."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from reverie import __version__
+
+        print(f"reverie {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in _COMMANDS:
+        return wrong(f"there is no command {command!r}.\n\n{USAGE}")
+    try:
+        return _COMMANDS[command](rest)
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+        if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
+            raise
+        notes = " ".join(getattr(error, "__notes__", ()))
+        print(f"reverie {command}: {error} {notes}".rstrip(), file=sys.stderr)
+        return 1

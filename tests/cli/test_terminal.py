@@ -1,0 +1,21 @@
+from reverie.cli.terminal import Nothing, console, parse, table, wrong
+
+
+def test_words_stand_left_and_numbers_right():
+    made = table("task", "about", "return", words=2)
+    assert [c.justify for c in made.columns] == ["left", "left", "right"]
+
+
+def test_what_is_wrong_goes_to_the_standard_error(capsys):
+    assert wrong("no such thing") == 2
+    kept = capsys.readouterr()
+    assert kept.err == "reverie: no such thing\n" and kept.out == ""
+
+
+def test_a_command_without_options_takes_none():
+    assert parse(Nothing, "envs", []) == Nothing()
+
+
+def test_long_lines_stay_whole(capsys):
+    console().print("x" * 300)
+    assert "x" * 300 in capsys.readouterr().out
