@@ -15,7 +15,7 @@ USAGE = """usage: reverie COMMAND [options]
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
   report RUN     one self-contained HTML page about the run
-  scenario       robot tasks in simulated worlds: new, show, list, export, check
+  scenario       robot tasks in simulated worlds: new, show, list, export, check, view
   optimise WHAT  solve a scenario by gradient, by samples, or by a learnt policy
   demo           learn, judge and report a robot task in some minutes
   envs           environments there are

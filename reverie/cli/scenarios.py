@@ -1,4 +1,4 @@
-"""Commands about scenarios: new, show, list, export, check; and optimise."""
+"""Commands about scenarios: new, show, list, export, check, view; and optimise."""
 
 from __future__ import annotations
 
@@ -51,6 +51,18 @@ class ExportOptions:
     """A file, a kind, or a kind and a seed."""
     out: Path | None = None
     """Directory; by default scenarios/<name>."""
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """See and drive a scenario in the browser."""
+
+    scenario: tyro.conf.Positional[str]
+    """A file, a kind, or a kind and a seed."""
+    port: int = 8080
+    """Of the page, on this machine alone; the next free one where it is taken."""
+    seconds: float = 0.0
+    """Stop after so long; 0: at Ctrl-C."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,18 @@ def _export(arguments: list[str]) -> int:
     return 0
 
 
+def _view(arguments: list[str]) -> int:
+    options = parse(ViewOptions, "scenario view", arguments)
+    from reverie.recipes.live import Live
+
+    live = Live(options.scenario, options.port)
+    try:
+        live.run(options.seconds, lambda url: print(f"{url}  (Ctrl-C ends it)", flush=True))
+    except KeyboardInterrupt:
+        print("Ended.")
+    return 0
+
+
 def _check(arguments: list[str]) -> int:
     options = parse(CheckOptions, "scenario check", arguments)
     from reverie.recipes.scenarios import check, keep, solvable
@@ -197,4 +221,5 @@ _SCENARIO: dict[str, Callable[[list[str]], int]] = {
     "list": _list,
     "export": _export,
     "check": _check,
+    "view": _view,
 }

@@ -67,10 +67,14 @@ class Viewer:
         for b in range(tree.batch_size(state)):
             things = items(self.world, state, b)
             if marks is not None and marks.shape[1]:
-                radius = MARK * self.camera.distance
-                things.append(drawn.Balls(marks[b].detach().cpu(), radius, drawn.PALETTE["leaf"]))
+                things.append(marked(marks[b], self.camera))
             shown.append(draw(things, self.camera).colour)
         return np.stack(shown)
+
+
+def marked(places: Tensor, camera: Camera) -> drawn.Balls:
+    """Small balls at places `[M, 3]`."""
+    return drawn.Balls(places.detach().cpu(), MARK * camera.distance, drawn.PALETTE["leaf"])
 
 
 def items(world: World, state: WorldState, row: int) -> list[Any]:

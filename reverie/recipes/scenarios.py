@@ -85,11 +85,19 @@ class Playground:
 
     def picture(self, state: PhysicsState, height: int, width: int) -> NDArray[np.uint8]:
         """`[B, height, width, 3]`; goals that are places are marked."""
+        return self.viewer(height, width)(state.world, self.places(state))
+
+    def places(self, state: PhysicsState) -> Tensor | None:
+        """Goals that are places, `[B, M, 3]`."""
+        found = [x for x in state.context.values() if x.shape[1:] == (3,)]
+        return torch.stack(found, 1) if found else None
+
+    def viewer(self, height: int, width: int) -> Viewer:
+        """The camera of the scene."""
         size = height, width
         if size not in self.viewers:
             self.viewers[size] = Viewer(self.scene.world, size, *self.scene.view)
-        places = [x for x in state.context.values() if x.shape[1:] == (3,)]
-        return self.viewers[size](state.world, torch.stack(places, 1) if places else None)
+        return self.viewers[size]
 
     def episodes(self, observe: Sequence[str] = ("features",)) -> Episodes:
         """For `reverie.envs.play`."""
