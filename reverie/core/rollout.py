@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.checkpoint import checkpoint as again
 
 from reverie.core import tree
 from reverie.core.model import Deferred, Obs, Sequential, Transition, WorldModel
 from reverie.core.spec import Spec
+
+Model = WorldModel[Any, Any]
 
 
 class Rollout(NamedTuple):
@@ -24,7 +28,7 @@ class Rollout(NamedTuple):
     """Heads `[H, B]`; its state is `states`."""
 
 
-def draw(model: WorldModel[Any, Any], steps: int, batch: int, generator: Generator | None) -> Any:
+def draw(model: Model, steps: int, batch: int, generator: Generator | None) -> Any:
     """Noise for `steps` calls at once, every leaf `[steps, B, ...]`."""
     return tree.unflatten(model.noise(steps * batch, generator), steps, batch)
 
@@ -37,10 +41,7 @@ def context_of(spec: Spec, obs: Obs, given: Obs | None = None) -> Obs | None:
 
 
 def encode(
-    model: WorldModel[Any, Any],
-    obs: Obs,
-    context: Obs | None = None,
-    generator: Generator | None = None,
+    model: Model, obs: Obs, context: Obs | None = None, generator: Generator | None = None
 ) -> Any:
     """The state after a first observation, without a past: `observe(initial, 0, obs, first)`.
 
@@ -54,9 +55,7 @@ def encode(
     return model.observe(state, action, obs, first, model.noise(batch, generator))
 
 
-def filter(
-    model: WorldModel[Any, Any], state: Any, action: Tensor, obs: Obs, first: Tensor, noise: Any
-) -> Any:
+def filter(model: Model, state: Any, action: Tensor, obs: Obs, first: Tensor, noise: Any) -> Any:
     """States `[B, T, ...]` of recorded rows, from the state before them.
 
     `action` `[B, T, n, A]`, `obs` and `first` `[B, T, ...]`, `noise` `[T, B, ...]`. A model with
@@ -73,40 +72,35 @@ def filter(
 
 
 def imagine(
-    model: WorldModel[Any, Any],
+    model: Model,
     state: Any,
     act: Tensor | Callable[[Any, int], Tensor],
     noise: Any,
     steps: int | None = None,
     keep: Literal["all", "last"] = "all",
+    checkpoint: int | Literal["sqrt"] | None = None,
 ) -> Rollout:
     """s_{k+1} = step(s_k, a_k) for H steps from `state`.
 
     `act` is a plan `[H, B, n, A]`, or a function of (state, k) that returns `[B, n, A]`, which then
     needs `steps`. `noise` is `[H, B, ...]` (see `draw`). With `keep="last"` its states are s_H
     alone, `[1, B, ...]`. The heads of a `Deferred` model are made at once, at the end of a plan.
+
+    With `checkpoint`, a gradient has in memory no more than the states between segments of so many
+    steps ("sqrt": of sqrt(H)) and one segment: each is made again, alike, on the way back.
     """
-    if isinstance(act, Tensor):
-        horizon = act.shape[0]
-    elif steps is None:
+    horizon = act.shape[0] if isinstance(act, Tensor) else steps
+    if horizon is None:
         raise ValueError("imagine with a policy needs the number of steps; pass steps=H.")
-    else:
-        horizon = steps
-    heads, states, actions = [], [], []
-    some = bool(tree.leaves(noise))
+    size = max(1, math.isqrt(horizon) if checkpoint == "sqrt" else checkpoint or horizon)
+    heads, states, actions = list[Any](), list[Any](), list[Any]()
     late = model if isinstance(act, Tensor) and isinstance(model, Deferred) else None
-    for k in range(horizon):
-        action = act[k] if isinstance(act, Tensor) else act(state, k)
-        given = state, action, tree.select(noise, k) if some else noise
-        if late is not None:
-            state = late.advance(*given)
-        else:
-            state, *head = model.step(*given)
-            heads.append(head)
-        if keep == "all" or late is not None:
-            states.append(state)
-        if not isinstance(act, Tensor):
-            actions.append(action)
+    for k in range(0, horizon, size):
+        ahead = range(k, min(k + size, horizon))
+        given = model, state, act, noise, ahead, late, keep == "all" or late is not None
+        state, *made = again(_steps, *given, use_reentrant=False) if checkpoint else _steps(*given)
+        for every, some in zip((heads, states, actions), made, strict=True):
+            every.extend(some)
     kept = tree.stack(states) if states else ()
     if late is not None:
         made = late.heads(tree.flatten_time(kept))[1:]
@@ -119,12 +113,24 @@ def imagine(
     return Rollout(kept, taken, Transition(kept, *columns))
 
 
+def _steps(model: Any, state: Any, act: Any, noise: Any, ks: range, late: Any, keep: bool) -> Any:
+    """The state after some steps; the heads of each, states where they are kept, actions."""
+    heads, states, actions = list[Any](), list[Any](), list[Any]()
+    for k in ks:
+        actions.append(act[k] if isinstance(act, Tensor) else act(state, k))
+        given = state, actions[-1], tree.select(noise, k)
+        if late is not None:
+            state = late.advance(*given)
+        else:
+            state, *head = model.step(*given)
+            heads.append(head)
+        if keep:
+            states.append(state)
+    return state, heads, states, actions
+
+
 def rank(
-    model: WorldModel[Any, Any],
-    state: Any,
-    plans: Tensor,
-    objective: Callable[[Rollout], Tensor],
-    noise: Any,
+    model: Model, state: Any, plans: Tensor, objective: Callable[[Rollout], Tensor], noise: Any
 ) -> Tensor:
     """Score `[B, K]` of each plan `[B, K, H, n, A]` from each state `[B, ...]`; higher is better.
 
@@ -132,10 +138,6 @@ def rank(
     rollout of `B * K` futures to `[B * K]`.
     """
     batch, candidates = plans.shape[:2]
-    futures = imagine(
-        model,
-        tree.repeat(state, candidates),
-        plans.flatten(0, 1).transpose(0, 1),
-        tree.map(lambda x: x.repeat_interleave(candidates, 1), noise),
-    )
-    return objective(futures).reshape(batch, candidates)
+    noise = tree.map(lambda x: x.repeat_interleave(candidates, 1), noise)
+    ways, start = plans.flatten(0, 1).transpose(0, 1), tree.repeat(state, candidates)
+    return objective(imagine(model, start, ways, noise)).reshape(batch, candidates)

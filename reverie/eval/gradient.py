@@ -86,6 +86,9 @@ class Difference(NamedTuple):
     the tolerance no slope was found: the objective jumps at or next to the point."""
     radius: float
     """Up to this size all central differences agree; beyond, the objective bends or jumps."""
+    corner: float = 0.0
+    """Between the differences to either side, relative, at best. Above the tolerance the point is a
+    corner: central differences agree there, and are no slope."""
 
 
 class GradientCheck(NamedTuple):
@@ -113,10 +116,10 @@ class GradientCheck(NamedTuple):
         words = "agree" if self.breaks_at is None else f"disagree from horizon {self.breaks_at} on"
         said = f"Gradient and central differences {words} ({self.precision}, {self.tolerance:g})."
         if self.jumps_at is not None:
-            said += (
-                f" From horizon {self.jumps_at} on differences of two sizes disagree and are not to"
-                " be trusted: the objective jumps at or next to this point, and no gradient fits."
-            )
+            said += f" From horizon {self.jumps_at} on differences of two sizes disagree: the "
+            said += "objective jumps at or next to this point, and no gradient fits."
+        if any(r.error > self.tolerance < r.corner for r in self.rows):
+            said += " The point is a corner of the objective, with a slope to either side."
         return said
 
     def __str__(self) -> str:
@@ -183,14 +186,11 @@ def finite_difference_check(
 
 def _in_double(case: _Case) -> tuple[_Case, torch.dtype]:
     """The case in float64, or as it is where the model does not run in that; and the precision."""
-
-    def wide(values: Any) -> Any:
-        return tree.map(lambda x: x.double() if x.is_floating_point() else x, values)
-
     with contextlib.suppress(Exception):  # Whatever the model raises says that it does not.
         module = isinstance(case.model, nn.Module)
         model = copy.deepcopy(case.model).double() if module else case.model
-        other = _Case(model, case.objective, *(wide(x) for x in case[2:]))
+        wide = tree.map(lambda x: x.double() if x.is_floating_point() else x, case[2:])
+        other = _Case(model, case.objective, *wide)
         if other.cost("action", 1, [other.origin("action", 1)[0][None]]).dtype == torch.float64:
             return other, torch.float64
     return case, torch.float32
@@ -226,9 +226,11 @@ def _compare(
     for s in reversed(range(len(apart))):  # grow from the best pair to larger steps
         top = torch.where((top == s + 1) & (apart[s] <= tolerance), s, top)
     radius = torch.where(disagreement <= tolerance, sizes[top], 0.0)
+    bend = (values.sum(1) - 2 * case.cost(wrt, horizon, [0 * x[:1] for x in v])).abs() / typical
+    corner = (bend / sizes[:, None, None]).nan_to_num(torch.inf).amin(0)
     worst = divmod(int(error.argmax()), error.shape[1])
     slopes = float(autograd[worst]), float(central[best[worst], *worst])
-    ends = float(disagreement.max()), float(radius.min())
+    ends = float(disagreement.max()), float(radius.min()), float(corner.max())
     return Difference(horizon, wrt, float(error[worst]), steps[int(best[worst])], *slopes, *ends)
 
 

@@ -87,6 +87,8 @@ def items(world: World, state: WorldState, row: int) -> list[Any]:
         found.append(_matter(world, one))
     if world.cloth is not None:
         found += _cloth(world, one)
+    if world.liquid is not None:
+        found.append(_liquid(world, one))
     if world.hands is not None:
         extent = world.hands.start.extent[0]
         found += _tools(world.hands.shapes, one.hands, extent, "steel")
@@ -141,6 +143,13 @@ def _matter(world: World, state: WorldState) -> drawn.Balls:
     table = torch.tensor([drawn.PALETTE[COLOURS[k]] for k in Kind])
     radius = (0.75 / torch.pi * world.matter.params.volume[0]) ** (1 / 3)
     return drawn.Balls(state.matter.position[0], 1.1 * radius, table[kind.long()])
+
+
+def _liquid(world: World, state: WorldState) -> drawn.Balls:
+    assert world.liquid is not None
+    params = world.liquid.params
+    radius = (0.75 / torch.pi * params.mass[0] / params.density[0]) ** (1 / 3)
+    return drawn.Balls(state.liquid.position[0], 1.1 * radius, drawn.PALETTE["water"])
 
 
 def _cloth(world: World, state: WorldState) -> list[Any]:

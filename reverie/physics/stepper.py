@@ -4,6 +4,7 @@
         tools   = geoms of the robot, hands, obstacles, as they move now
         matter, forces on tools = MPM(matter, tools)
         cloth,  forces on tools = Cloth(cloth, tools)
+        liquid, forces on tools = SPH(liquid, tools)
         robot   = rigid step under the control and these forces
         hands   go on at the speed that the control says
 
@@ -24,16 +25,20 @@ import torch
 from torch import Tensor
 
 from reverie.core import tree
-from reverie.physics.cloth import Cloth, ClothParams
+from reverie.physics.cloth import Cloth, ClothMesh, ClothParams
 from reverie.physics.cloth.material import Hold
 from reverie.physics.mpm import MPM, MPMParams
 from reverie.physics.rigid import Kinematics, RigidParams, kinematics, rigid_step
+from reverie.physics.sph import SPH, SPHParams
 from reverie.physics.tools import Shape, Tools
 from reverie.physics.turn import turned
 from reverie.physics.world import SHAPES, Backend, Place, World, WorldState, whole
 
 THIN = 0.9
 """Half of a tool's width against the spacing of the grid, below which matter may flow through."""
+SLIP = (0.25, 0.5)
+"""A hand that can let go begins to slip where an edge at the vertex it holds is longer by the first
+share, and holds nothing at the second: nothing is torn, and what is let go does not snap away."""
 ENDLESS = 1e9
 """A control range above this is none."""
 
@@ -46,6 +51,7 @@ class Stepper:
         self.world, self.backend = world, backend
         self.mpm: MPM | None = None
         self.cloth: Cloth | None = None
+        self.sph: SPH | None = None
         if world.matter is not None:
             kind, params, _, dx, dt = world.matter
             self.mpm = MPM(kind, world.shapes, dx=dx, dt=dt, backend=backend)
@@ -61,6 +67,11 @@ class Stepper:
                 layers=part.layers,
                 backend=backend,
             )
+
+        if world.liquid is not None:
+            wet = world.liquid
+            self.sph = SPH(world.shapes, h=wet.h, dt=wet.dt, alpha=wet.alpha, backend=backend)
+            self.sph.check(wet.params)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Stepper:
         """Itself: nothing in it changes, and compiled kernels cannot be copied."""
@@ -95,14 +106,20 @@ class Stepper:
         seen = None
         if world.robot is not None and world.geoms:
             seen = kinematics(world.robot.model, robot, parts.robot)
-        matter, cloth, forces = state.matter, state.cloth, []
-        tools = parts.tools(seen, hands) if self.mpm or self.cloth else None
+        matter, cloth, liquid, forces = state.matter, state.cloth, state.liquid, []
+        tools = parts.tools(seen, hands) if self.mpm or self.cloth or self.sph else None
         if self.mpm is not None and tools is not None:
             matter, _, force = self.mpm(matter, parts.matter, tools, whole(span, self.mpm.dt))
             forces.append(force)
         if self.cloth is not None:
             count = whole(span, self.cloth.dt)
-            cloth, _, force = self.cloth(cloth, parts.cloth, tools, count, parts.hold())
+            cloth, _, force = self.cloth(cloth, parts.cloth, tools, count, parts.hold(state))
+            forces.append(force)
+        if self.sph is not None and tools is not None:
+            count, mass = whole(span, self.sph.dt), parts.scales.get("liquid_mass")
+            wet = liquid._replace(density=_times(liquid.density, mass))
+            wet, _, force = self.sph(wet, parts.liquid, tools, count)
+            liquid = wet._replace(density=wet.density if mass is None else _times(wet.density, 1 / mass))
             forces.append(force)
         if world.robot is not None:
             robot = rigid_step(
@@ -118,7 +135,7 @@ class Stepper:
         if world.hands is not None:
             linear, angular = parts.speeds
             hands = Place(hands.place + span * linear, turned(hands.turn, angular, span))
-        return WorldState(robot, matter, cloth, hands)
+        return WorldState(robot, matter, cloth, hands, liquid)
 
 
 class _Parts:
@@ -145,21 +162,36 @@ class _Parts:
             self.matter = _matter(made(world.matter.params), scales)
         if world.cloth is not None:
             self.cloth = _cloth(made(world.cloth.params), scales)
+        if world.liquid is not None:
+            self.liquid = _liquid(made(world.liquid.params), scales)
         if world.hands is not None:
             moved = control[:, world.actuators :].unflatten(1, (len(world.hands.shapes), -1))
-            angular = moved[..., 3:] * world.hands.spin
+            self.grip = moved[..., -1]
+            angular = moved[..., 3:6] * world.hands.spin
             still = torch.zeros_like(moved[..., :3])
             self.speeds = moved[..., :3] * world.hands.speed, angular if world.hands.spin else still
 
-    def hold(self) -> Hold | None:
-        """Vertices that hands hold."""
+    def hold(self, state: WorldState) -> Hold | None:
+        """Vertices that hands hold; of a hand that can let go, with the weight s(g) s(d) s(e).
+
+        s(x) = x^2 (3 - 2 x) in [0, 1], g the grip from 0 to 1, d from 0 at the reach to 1 at half
+        of it, e from 0 to 1 over `SLIP`.
+        """
         fabric = self.world.cloth
         if fabric is None or fabric.held is None:
             return None
-        held, taken = fabric.held, fabric.held >= 0
+        held = fabric.held.to(self.cloth.mass.device)
+        taken = held >= 0
         tool = torch.where(taken, held + len(self.world.geoms), -1)
-        weight = taken.to(self.cloth.mass)
-        return Hold(tool.expand(self.batch, -1), weight.expand(self.batch, -1))
+        weight = taken.to(self.cloth.mass).expand(self.batch, -1)
+        if self.world.grips:
+            hand, x = held.clamp_min(0), state.cloth.position
+            away = x - state.hands.place[:, hand]
+            far = (away.square().sum(-1) + 1e-12).sqrt() / fabric.reach
+            weight = weight * smooth(0.5 + 0.5 * self.grip)[:, hand] * smooth(2 - 2 * far)
+            strain = _strains(fabric.mesh, x, taken)
+            weight = weight * smooth((SLIP[1] - strain) / (SLIP[1] - SLIP[0]))
+        return Hold(tool.expand(self.batch, -1), weight)
 
     def tools(self, seen: Kinematics | None, hands: Any) -> Tools:
         """Geoms, hands and obstacles as they are now."""
@@ -182,7 +214,8 @@ class _Parts:
         if world.obstacles is not None:
             every.append(self.made(world.obstacles[1]))
         if not every:
-            none = next(iter(self.__dict__[n] for n in ("matter", "cloth") if n in self.__dict__))
+            names = (n for n in ("matter", "cloth", "liquid") if n in self.__dict__)
+            none = self.__dict__[next(names)]
             empty = none.mass.new_zeros(self.batch, 0, 3)
             turn = none.mass.new_zeros(self.batch, 0, 4)
             return Tools(empty, turn, empty, empty, empty, empty[..., 0])
@@ -192,6 +225,26 @@ class _Parts:
             if friction is None
             else tools._replace(friction=tools.friction * friction[:, None])
         )
+
+
+def _strains(mesh: ClothMesh, x: Tensor, at: Tensor) -> Tensor:
+    """The most by which an edge at each of the vertices `at` is longer than at rest, else 0
+    `[B, V]`."""
+    faces = mesh.faces
+    edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]], mesh.segments])
+    edges = torch.cat([edges, edges.flip(1)])
+    one, two = edges[at.to(edges.device)[edges[:, 0]]].unbind(1)
+    rest = (mesh.rest[one] - mesh.rest[two]).norm(dim=-1).to(x)
+    one, two = one.to(x.device), two.to(x.device)
+    strain = ((x[:, one] - x[:, two]).square().sum(-1) + 1e-12).sqrt() / rest - 1
+    none = torch.zeros_like(x[..., 0])
+    return none.scatter_reduce(1, one.expand(len(x), -1), strain, "amax")
+
+
+def smooth(x: Tensor) -> Tensor:
+    """From 0 to 1 over [0, 1], with slopes of 0 at both ends."""
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
 
 
 def _warn_of_thin_tools(world: World, dx: float) -> None:
@@ -263,6 +316,16 @@ def _matter(params: MPMParams, scales: Mapping[str, Tensor]) -> MPMParams:
         mu=_times(params.mu, stiff),
         lam=_times(params.lam, stiff),
         limit=_times(params.limit, scales.get("matter_limit")),
+        gravity=_times(params.gravity, scales.get("gravity")),
+    )
+
+
+def _liquid(params: SPHParams, scales: Mapping[str, Tensor]) -> SPHParams:
+    mass = scales.get("liquid_mass")
+    return params._replace(
+        mass=_times(params.mass, mass),
+        density=_times(params.density, mass),
+        viscosity=_times(params.viscosity, scales.get("liquid_viscosity")),
         gravity=_times(params.gravity, scales.get("gravity")),
     )
 

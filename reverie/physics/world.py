@@ -15,6 +15,7 @@ from reverie.core import tree
 from reverie.physics.cloth import ClothParams, ClothState
 from reverie.physics.mpm import MPMParams, MPMState
 from reverie.physics.rigid import Loaded, check_rigid
+from reverie.physics.sph import SPHParams, SPHState
 from reverie.physics.tools import Shape, Tools
 
 Backend = Literal["auto", "warp", "torch"]
@@ -35,6 +36,8 @@ KNOBS: dict[str, str] = {
     "matter_mass": "matter",
     "matter_stiffness": "matter",
     "matter_limit": "matter",
+    "liquid_mass": "liquid",
+    "liquid_viscosity": "liquid",
     "cloth_mass": "cloth",
     "cloth_stretch": "cloth",
     "cloth_bend": "cloth",
@@ -58,6 +61,21 @@ class Matter(NamedTuple):
     """[s] of a substep."""
 
 
+class Liquid(NamedTuple):
+    """A liquid of smoothed particles: what it is, where it begins."""
+
+    params: SPHParams
+    """`[1, ...]`."""
+    start: SPHState
+    """`[1, ...]`."""
+    h: float
+    """Half the reach of a particle [m], about 1.5 times their spacing."""
+    dt: float
+    """[s] of a substep."""
+    alpha: float = 0.02
+    """Artificial viscosity, see `sph.SPH`."""
+
+
 class Fabric(NamedTuple):
     """Cloth and ropes: the mesh, what they are made of, where they begin."""
 
@@ -72,6 +90,10 @@ class Fabric(NamedTuple):
     """bool `[V]`."""
     held: Tensor | None = None
     """int `[V]`: the hand that holds a vertex, -1 for none."""
+    reach: float = 0.0
+    """[m]; 0: held for the whole episode. Above, each hand has one more entry of the control, its
+    grip in [-1, 1] from open to closed, and holds of its vertices those that are within this
+    distance of its place, and slips where cloth is strained (see `stepper.SLIP`)."""
 
 
 class Hands(NamedTuple):
@@ -102,6 +124,7 @@ class WorldState(NamedTuple):
     matter: Any
     cloth: Any
     hands: Any
+    liquid: Any = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +144,7 @@ class World:
     """Tools that stay where they are, `[1, K, ...]`."""
     start: str = "default"
     """The key pose of the robot."""
+    liquid: Liquid | None = None
 
     def __post_init__(self) -> None:
         if not (self.dt > 0 and self.ticks > 0 and self.substeps > 0):
@@ -128,11 +152,11 @@ class World:
                 f"World dt is {self.dt}, ticks {self.ticks} and substeps {self.substeps}; all must "
                 "be positive."
             )
-        if not any((self.robot, self.matter, self.cloth)):
-            raise ValueError("A world needs a robot, matter or cloth; it has none.")
+        if not any((self.robot, self.matter, self.cloth, self.liquid)):
+            raise ValueError("A world needs a robot, matter, cloth or liquid; it has none.")
         if self.robot is not None:
             check_rigid(self.robot.model, self.robot.params, self.robot.poses[self.start])
-        for part in (self.matter, self.cloth):
+        for part in (self.matter, self.cloth, self.liquid):
             if part is not None:
                 whole(self.dt / self.ticks, part.dt)
 
@@ -145,15 +169,22 @@ class World:
 
     @property
     def control_size(self) -> int:
-        """A: the actuators, then three or six entries for each hand."""
+        """A: the actuators, then three or six entries for each hand, and one where it grips."""
         if self.hands is None:
             return self.actuators
-        return self.actuators + len(self.hands.shapes) * (6 if self.hands.spin else 3)
+        return self.actuators + len(self.hands.shapes) * (
+            (6 if self.hands.spin else 3) + self.grips
+        )
+
+    @property
+    def grips(self) -> bool:
+        """Whether hands can let go."""
+        return self.cloth is not None and self.cloth.held is not None and self.cloth.reach > 0
 
     @property
     def geoms(self) -> tuple[int, ...]:
         """The geoms of the robot that particles and cloth meet."""
-        if self.robot is None or not (self.matter or self.cloth):
+        if self.robot is None or not (self.matter or self.cloth or self.liquid):
             return ()
         kinds = enumerate(self.robot.model.geoms)
         return tuple(g for g, geom in kinds if geom.kind in SHAPES)
@@ -182,7 +213,8 @@ class World:
         hands: Any = () if self.hands is None else Place(*self.hands.start[:2])
         matter: Any = () if self.matter is None else self.matter.start
         cloth: Any = () if self.cloth is None else self.cloth.start
-        made: WorldState = tree.map(many, WorldState(robot, matter, cloth, hands))
+        liquid: Any = () if self.liquid is None else self.liquid.start
+        made: WorldState = tree.map(many, WorldState(robot, matter, cloth, hands, liquid))
         return made
 
 

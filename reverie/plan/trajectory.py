@@ -19,7 +19,7 @@ from torch import Generator, Tensor
 
 from reverie.core import tree
 from reverie.plan.cost import PlanCost
-from reverie.plan.search import Box, Optimiser, minimise, nothing_known
+from reverie.plan.search import Box, Optimiser, Start, minimise, nothing_known
 
 
 @dataclass
@@ -63,7 +63,7 @@ def optimise(
         optimiser: how to search, and for how many iterations.
         plan_steps: P, each held for H / P steps of the model; 0: H.
         generator: of the optimiser's and the model's randomness.
-        guess: a plan `[P, A]` that is worth trying.
+        guess: a plan `[P, A]` where to begin; without one, the middle of the bounds.
         enough: asked between iterations; True ends the search.
 
     Raises:
@@ -74,6 +74,9 @@ def optimise(
         raise ValueError(f"optimise takes one start; got {tree.batch_size(state)} in a batch.")
     box = Box(cost.model.spec.action, tree.leaves(state)[0].device)
     start = nothing_known(optimiser, 1, plan_steps or cost.horizon, box)
+    if guess is not None:
+        begin = box.units(guess.expand_as(start.guess))
+        start = Start(begin, begin.unsqueeze(1).expand_as(start.elites))
     noise = cost.noise(lambda make: make(1, generator))
     effort, begun = Effort(), time.perf_counter()
 
@@ -90,7 +93,6 @@ def optimise(
         judged,
         box,
         start,
-        proposals=None if guess is None else guess[None, None],
         draw=lambda make: make(1, generator),
         enough=lambda made: bool(made) and enough(effort),
     )

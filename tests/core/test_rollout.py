@@ -232,3 +232,95 @@ def test_a_planner_of_a_dozen_lines_swings_the_pendulum_up() -> None:
     push = torch.cos(rollout.imagine(model, hanging, torch.ones_like(plan), ()).states.angle)
     assert push.max() < 0  # Its motor cannot lift it: it has to swing.
     assert math.isclose(float(torch.cos(hanging.angle)), -1, abs_tol=1e-6)
+
+
+# -------------------------------------------------------------------------------------------------
+# Segments that are made again for the gradient
+
+
+def slopes(
+    model: nn.Module, steps: int, keep: str, checkpoint: int | str | None, policy: bool = False
+) -> tuple[rollout.Rollout, list[Tensor]]:
+    """A future in float64, and the gradient of what it holds to start, actions and parameters."""
+    draws, spec = generator(), model.spec
+    shape = (steps, 3, spec.chunk, *spec.action.shape)
+    plan = (torch.rand(shape, generator=draws).double() * 2 - 1).requires_grad_()
+    start = tree.map(lambda x: x.double().requires_grad_(), model.initial(3))
+    noise = tree.map(lambda x: x.double(), rollout.draw(model, steps, 3, draws))
+
+    def act(state: object, k: int) -> Tensor:
+        return plan[k] * torch.tanh(tree.leaves(state)[0].reshape(3, -1).sum(1) + 1)[:, None, None]
+
+    options = {"keep": keep, "checkpoint": checkpoint, "steps": steps}
+    future = rollout.imagine(model, start, act if policy else plan, noise, **options)
+    parts = [*tree.leaves(future.states), *future.transition[1:]]
+    total = sum((x.sin().sum() for x in parts if x is not None), torch.zeros(()))
+    wrt = [plan, *tree.leaves(start), *model.parameters()]
+    return future, list(torch.autograd.grad(total, wrt, materialize_grads=True, allow_unused=True))
+
+
+@pytest.mark.parametrize("checkpoint", ["sqrt", 1, 3, 50])
+@pytest.mark.parametrize("family", [Latent, Late, Chunked, Pendulum])
+def test_segments_have_the_future_and_the_gradient_of_a_whole(
+    family: type[nn.Module], checkpoint: int | str
+) -> None:
+    torch.manual_seed(0)
+    model = family().double()
+    for keep, policy in (("all", False), ("last", False), ("all", True)):
+        whole, gradient = slopes(model, 7, keep, None, policy)
+        future, again = slopes(model, 7, keep, checkpoint, policy)
+        assert not tree.differ(future, whole)
+        assert any(g.any() for g in gradient)
+        for one, two in zip(gradient, again, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("keep", ["all", "last"])
+def test_segments_of_simulated_physics_have_the_gradient_of_a_whole(keep: str) -> None:
+    pytest.importorskip("mujoco")
+    from tests.models.physics.worlds import leg, model, soft
+
+    for made in (model(leg()).double(), model(soft()).double()):
+        whole, gradient = slopes(made, 5, keep, None)
+        future, again = slopes(made, 5, keep, "sqrt")
+        assert not tree.differ(future, whole)
+        for one, two in zip(gradient, again, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
+
+
+def test_between_segments_nothing_but_states_is_in_memory_and_each_step_is_made_twice() -> None:
+    class Counted(Latent):
+        made = 0
+
+        def step(self, *given: Tensor) -> object:
+            self.made += 1
+            return super().step(*given)
+
+    def held(checkpoint: int | str | None) -> tuple[int, list[int]]:
+        """Bytes that wait for the gradient, and how many steps were made until it came to each."""
+        model, kept, seen = Counted(), {}, []
+        plan = torch.zeros(25, 2, 1, 2, requires_grad=True)
+
+        def pack(x: Tensor) -> Tensor:
+            kept[x.data_ptr()] = x.nbytes
+            return x
+
+        def act(state: LatentState, k: int) -> Tensor:
+            action = plan[k] + 0 * state.deter[:, None, :2]
+            if action.requires_grad:
+                action.register_hook(lambda slope: seen.append(model.made))
+            return action
+
+        noise = rollout.draw(model, 25, 2, generator())
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            future = rollout.imagine(
+                model, model.initial(2), act, noise, 25, "last", checkpoint=checkpoint
+            )
+        future.transition.reward.sum().backward()
+        return sum(kept.values()), seen
+
+    whole, seen = held(None)
+    assert whole > 10_000 and seen == [25] * 25
+    left, seen = held("sqrt")
+    assert left < 0.1 * whole  # states between segments
+    assert seen == [n for n in (30, 35, 40, 45, 50) for _ in range(5)]  # one segment at a time

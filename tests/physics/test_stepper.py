@@ -88,6 +88,66 @@ def test_held_vertices_go_with_the_hand() -> None:
     assert state.cloth.position[0, -1, 0] - world.cloth.start.position[0, -1, 0] < 0.045
 
 
+def gripping() -> World:
+    """A napkin whose hand is at one of the corners that it may hold, and can let go."""
+    world = napkin()
+    assert world.cloth is not None
+    corner = world.cloth.start.position[0, 0]
+    start = hand()._replace(start=hand().start._replace(place=corner.expand(1, 1, 3)))
+    return dataclasses.replace(world, cloth=world.cloth._replace(reach=0.08), hands=start)
+
+
+@torch.no_grad()
+def test_a_hand_holds_what_it_can_reach_and_lets_go() -> None:
+    world = gripping()
+    assert world.control_size == 4 and napkin().control_size == 3
+    stepper, state = Stepper(world), world.initial(2)
+    before = state.cloth.position.clone()
+    for _ in range(5):
+        state = stepper(state, torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.0, 0.0, 0.5, -1.0]]))
+    rise = (state.cloth.position - before)[..., 2]
+    assert rise[0, 0].item() == pytest.approx(0.025, abs=1e-4)
+    assert rise[0, 5] < -0.02  # of its two vertices the one that is 0.2 m away falls
+    assert rise[1, 0] < -0.02
+
+
+@torch.no_grad()
+def test_a_hand_slips_before_cloth_is_torn() -> None:
+    """Against a pinned corner it keeps its vertex while it goes 2 cm away, not 30 cm."""
+    world = gripping()
+    assert world.cloth is not None
+    pinned = torch.zeros(36, dtype=torch.bool)
+    pinned[5] = True
+    stepper = Stepper(dataclasses.replace(world, cloth=world.cloth._replace(pinned=pinned)))
+    state, lengths = world.initial(1), []
+    for _ in range(30):
+        state = stepper(state, torch.tensor([[0.0, -1.0, 0.3, 1.0]]))
+        edge = state.cloth.position[0, 0] - state.cloth.position[0, 1]
+        lengths.append(edge.norm().item())
+    held = (state.cloth.position[0, 0] - state.hands.place[0, 0]).norm()
+    assert max(lengths) > 1.1 * 0.04  # it pulls
+    assert max(lengths) < 1.8 * 0.04  # 0.02 / 5 of a step more than where it holds nothing
+    assert held > 0.08
+
+
+def test_a_grip_has_a_gradient() -> None:
+    """As finite differences have it, where a hand holds loosely."""
+    world = gripping()
+    stepper = Stepper(world)
+
+    def fall(grip: torch.Tensor) -> torch.Tensor:
+        state = world.initial(1, torch.float64)
+        control = torch.cat([torch.tensor([[0.0, 0.0, 0.4]], dtype=torch.float64), grip], 1)
+        return stepper(state, control).cloth.position[0, 0, 2]
+
+    grip = torch.full((1, 1), -0.9, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(fall(grip), grip)
+    with torch.no_grad():
+        near = (fall(grip + 1e-5) - fall(grip - 1e-5)) / 2e-5
+    assert slope.item() == pytest.approx(near.item(), rel=1e-4)
+    assert abs(slope.item()) > 1e-5
+
+
 @torch.no_grad()
 def test_kernels_and_reference_step_the_same_world() -> None:
     world = landing()

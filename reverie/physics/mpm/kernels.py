@@ -18,6 +18,9 @@ REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
 
 _touch = beside("reverie.physics.touch.kernels")
 distance, turned = _touch.distance, _touch.turned
+_transfer = beside("reverie.physics.mpm.transfer.kernels")
+corner, first_cell = _transfer.corner, _transfer.first_cell
+scatter, gather = _transfer.scatter, _transfer.gather
 
 NEO_HOOKEAN = wp.constant(0)
 COROTATED = wp.constant(1)
@@ -73,25 +76,6 @@ def root(b: MAT33):
 @wp.func
 def norm(a: MAT33):
     return wp.sqrt(wp.ddot(a, a) + REAL(1.0e-24))
-
-
-@wp.func
-def bspline(f: REAL):
-    """Quadratic weights of the three nodes around a particle at f in 0.5 .. 1.5 of the first."""
-    return VEC3(
-        REAL(0.5) * (REAL(1.5) - f) * (REAL(1.5) - f),
-        REAL(0.75) - (f - REAL(1.0)) * (f - REAL(1.0)),
-        REAL(0.5) * (f - REAL(0.5)) * (f - REAL(0.5)),
-    )
-
-
-@wp.func
-def corner(x: VEC3):
-    """The first of the three nodes a particle reaches along each axis; x in units of dx."""
-    half = REAL(0.5)
-    return wp.vec3i(
-        int(wp.floor(x[0] - half)), int(wp.floor(x[1] - half)), int(wp.floor(x[2] - half))
-    )
 
 
 @wp.func
@@ -219,20 +203,8 @@ def p2g(
     xp = x[e, p] / dx
     low = corner(xp)
     f = xp - VEC3(REAL(low[0]), REAL(low[1]), REAL(low[2]))
-    wx = bspline(f[0])
-    wy = bspline(f[1])
-    wz = bspline(f[2])
-    momentum = mp * v[e, p]
-    o = origin[e]
-    first = ((low[0] - o[0]) * size[1] + low[1] - o[1]) * size[2] + low[2] - o[2]
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                w = wx[i] * wy[j] * wz[k]
-                d = (VEC3(REAL(float(i)), REAL(float(j)), REAL(float(k))) - f) * dx
-                u = w * (momentum + a * d)
-                cell = first + (i * size[1] + j) * size[2] + k
-                wp.atomic_add(grid, e, cell, VEC4(u[0], u[1], u[2], w * mp))
+    first = first_cell(low, origin[e], size)
+    scatter(grid, e, first, size, f, mp * v[e, p], dx * a, mp)
 
 
 @wp.kernel
@@ -336,20 +308,7 @@ def g2p(
     xp = x[e, p] / dx
     low = corner(xp)
     f = xp - VEC3(REAL(low[0]), REAL(low[1]), REAL(low[2]))
-    wx = bspline(f[0])
-    wy = bspline(f[1])
-    wz = bspline(f[2])
-    o = origin[e]
-    first = ((low[0] - o[0]) * size[1] + low[1] - o[1]) * size[2] + low[2] - o[2]
-    u = VEC3()
-    a = MAT33()
-    for i in range(3):
-        for j in range(3):
-            for k in range(3):
-                w = wx[i] * wy[j] * wz[k]
-                g = w * velocity[e, first + (i * size[1] + j) * size[2] + k]
-                u = u + g
-                a = a + wp.outer(g, VEC3(REAL(float(i)), REAL(float(j)), REAL(float(k))) - f)
+    u, a = gather(velocity, e, first_cell(low, origin[e], size), size, f)
     v_next[e, p] = u
     x_next[e, p] = x[e, p] + dt * u
     c_next[e, p] = (REAL(4.0) / dx) * a

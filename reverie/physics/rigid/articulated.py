@@ -10,9 +10,10 @@ block. a_d is what makes the joint's forces implicit (see `joints`); contacts wi
 I and p already (see `contact`). Featherstone 2008, section 7.3. Cost and memory grow as the number
 of axes.
 
-    W_b = (1 - S U^T / D) W_parent (1 - S U^T / D)^T + S S^T / D       over the axes down to b
+    W_dd = A_d W_pp A_d^T + S S^T / D      W_de = A_d W_pe = W_ed^T      A_d = 1 - S U^T / D
 
-is how a body answers a spatial force on itself: a_b = W_b f (operational-space inertia, inverse).
+for axes d after e, p the parent of d, is how bodies answer a spatial force on themselves and on
+each other: a_b = W_bc f_c (operational-space inertia, inverse); zero between trees.
 Legend: `B` worlds, `N` bodies, `V` velocities.
 """
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from reverie.physics.rigid import spatial
-from reverie.physics.rigid.kinematics import Frames
+from reverie.physics.rigid.kinematics import Frames, constant
 from reverie.physics.rigid.model import RigidModel
 
 
@@ -109,16 +110,23 @@ def solve(
 
 
 def responses(model: RigidModel, frame: Frames, factor: Factor) -> Tensor:
-    """W_b `[B, N, 6, 6]`; zero for a body that does not move."""
-    found: list[Tensor] = []
+    """W `[B, N, N, 6, 6]`; zero for a body that does not move."""
+    worlds, size = len(frame.motion), model.velocity_size
     eye = torch.eye(6, dtype=frame.motion.dtype, device=frame.motion.device)
-    for d in range(model.velocity_size):
+    whole = frame.motion.new_zeros(worlds, 0, 0, 6, 6)
+    for d in range(size):
         s, div = frame.subspace[:, d], factor.pivot[d].unsqueeze(-1)
         own = spatial.outer(s, s) / div
+        row = frame.motion.new_zeros(worlds, d, 6, 6)
         parent = model.parent_velocity[d]
         if parent >= 0:
             pass_on = eye - spatial.outer(s, factor.reach[d]) / div
-            own = own + pass_on @ found[parent] @ pass_on.mT
-        found.append(own)
-    still = frame.motion.new_zeros(len(frame.motion), 6, 6)
-    return torch.stack([found[d] if d >= 0 else still for d in model.last_velocity], 1)
+            own = own + pass_on @ whole[:, parent, parent] @ pass_on.mT
+            row = pass_on.unsqueeze(1) @ whole[:, parent]
+        right = torch.cat([row.mT, own.unsqueeze(1)], 1).unsqueeze(2)
+        whole = torch.cat([torch.cat([whole, row.unsqueeze(1)], 1), right], 2)
+    still = whole.new_zeros(worlds, size, 1, 6, 6)
+    whole = torch.cat([whole, still], 2)
+    whole = torch.cat([whole, whole.new_zeros(worlds, 1, size + 1, 6, 6)], 1)
+    last = constant(model.last_velocity, torch.long, frame.motion.device)  # -1: the row of zeros
+    return whole[:, last][:, :, last]

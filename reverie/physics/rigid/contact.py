@@ -18,11 +18,11 @@ Two moving bodies a, b have one spatial force F between them, of all their point
 
     F = F_0 - K u+     u+ = u_free + dt (W_a + W_b) F + what the forces of other couples do
 
-solved for one couple after the other in a few rounds (block Gauss-Seidel), which lowers an energy
-at each of them, so any number of rounds is stable. F acts on a and -F on b at one point, so
-momentum is kept exactly. W is each body's own answer to a force, with all that hangs on it (see
-`articulated`); that two bodies of one tree also move each other is left out in the rounds, not in
-the step.
+solved for one couple after the other in a few rounds, each but the last over-relaxed, beginning
+with what the last pass found (block successive over-relaxation), which lowers an energy at each of
+them, so any number of rounds is stable. F acts on a and -F on b at one point, so
+momentum is kept exactly. W is how bodies answer a force on themselves and on others of their tree,
+with all that hangs on them (see `articulated`): W_a + W_b is short for all of it.
 Legend: `B` worlds, `N` bodies, `C` points, `E` couples of bodies.
 """
 
@@ -38,6 +38,9 @@ from reverie.physics.rigid import spatial
 from reverie.physics.rigid.collide import Contacts
 from reverie.physics.rigid.kinematics import Frames, constant
 from reverie.physics.rigid.model import ContactParams, Law
+
+RELAXED = 1.3
+"""What a couple does of its own solution in all rounds but the last, so that others need not."""
 
 
 class Linear(NamedTuple):
@@ -127,14 +130,16 @@ class Couples(NamedTuple):
 
 
 def couples(contacts: Contacts) -> Couples:
-    """The couples of bodies in some contacts."""
-    index: dict[tuple[int, int], int] = {}
-    of, sign = [], []
-    for a, b in zip(contacts.body, contacts.other, strict=True):
-        key = (min(a, b), max(a, b))
-        of.append(index.setdefault(key, len(index)))
-        sign.append(1.0 if a == key[0] else -1.0)
-    return Couples(tuple(k[0] for k in index), tuple(k[1] for k in index), tuple(of), tuple(sign))
+    """The couples of bodies in some contacts, in the order of their bodies."""
+    both = list(zip(contacts.body, contacts.other, strict=True))
+    names = sorted({(min(pair), max(pair)) for pair in both})
+    index = {name: c for c, name in enumerate(names)}
+    return Couples(
+        tuple(name[0] for name in names),
+        tuple(name[1] for name in names),
+        tuple(index[min(pair), max(pair)] for pair in both),
+        tuple(1.0 if a < b else -1.0 for a, b in both),
+    )
 
 
 def shift(by: Tensor) -> Tensor:
@@ -151,9 +156,10 @@ def between(
     frame: Frames,
     free: Tensor,
     responses: Tensor,
+    before: Tensor | None,
     dt: float,
-) -> Tensor:
-    """The forces `[B, N, 6]` between moving bodies, each about its own O.
+) -> tuple[Tensor, Tensor]:
+    """The forces `[B, N, 6]` between moving bodies, each about its own O; and those of couples.
 
     Args:
         law: How many rounds.
@@ -161,7 +167,8 @@ def between(
         contacts: The points, normals into `contacts.body`.
         frame: For the O of each body.
         free: v+ `[B, N, 6]` without these forces.
-        responses: W `[B, N, 6, 6]`.
+        responses: W `[B, N, N, 6, 6]`.
+        before: `[B, E, 6]`, the forces of couples with which to begin; 0 where None.
         dt: [s].
     """
     c = couples(contacts)
@@ -172,22 +179,33 @@ def between(
     gain = _summed(x.mT @ found.gain @ x, c.of, count)
     push = _summed(spatial.apply(x.mT, found.push * sign[:, None]), c.of, count)
     to = shift(frame.origin[:, one] - frame.origin[:, two])
-    relative = responses[:, one] + to @ responses[:, two] @ to.mT
+    cross = responses[:, one, two] @ to.mT
+    relative = responses[:, one, one] + to @ responses[:, two, two] @ to.mT - cross - cross.mT
     eye = torch.eye(6, dtype=free.dtype, device=free.device)
     implicit = torch.linalg.inv(eye + dt * gain @ relative)
-    force, now = [torch.zeros_like(push[:, 0])] * count, list(free.unbind(1))
-    for _ in range(law.sweeps):
+    forces = torch.zeros_like(push) if before is None else before
+
+    def total(forces: Tensor) -> Tensor:
+        back = spatial.apply(to.mT, forces)
+        return _summed(forces, c.one, size) - _summed(back, c.two, size)
+
+    def moved(forces: Tensor) -> Tensor:
+        return dt * spatial.apply(responses, forces.unsqueeze(1)).sum(2)
+
+    now = free + moved(total(forces))
+    force = list(forces.unbind(1))
+    for s in range(law.sweeps):
+        share = RELAXED if s < law.sweeps - 1 else 1.0
         for e, (a, b) in enumerate(zip(c.one, c.two, strict=True)):
-            speed = now[a] - spatial.apply(to[:, e], now[b])
+            speed = now[:, a] - spatial.apply(to[:, e], now[:, b])
             lacks = push[:, e] - spatial.apply(gain[:, e], speed) - force[e]
-            more = spatial.apply(implicit[:, e], lacks)
+            more = share * spatial.apply(implicit[:, e], lacks)
             back = spatial.apply(to[:, e].mT, more)
             force[e] = force[e] + more
-            now[a] = now[a] + dt * spatial.apply(responses[:, a], more)
-            now[b] = now[b] - dt * spatial.apply(responses[:, b], back)
+            pushed = spatial.apply(responses[:, :, a], more.unsqueeze(1))
+            now = now + dt * (pushed - spatial.apply(responses[:, :, b], back.unsqueeze(1)))
     forces = torch.stack(force, 1)
-    total = _summed(forces, c.one, size)
-    return total - _summed(spatial.apply(to.mT, forces), c.two, size)
+    return total(forces), forces
 
 
 def damping_of(restitution: float, stiffness: Tensor, mass: Tensor, dt: float = 0.0) -> Tensor:

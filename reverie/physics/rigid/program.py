@@ -6,16 +6,17 @@ Legend: `B` worlds, `L` links, `N` bodies, `V` velocities, `U` actuators, `C` po
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reverie.physics import kernels
 from reverie.physics.rigid import tables
 from reverie.physics.rigid.model import RigidModel, RigidParams, RigidState
-
-known = tables.known
+from reverie.physics.rigid.solids.tables import SolidTables, solid_points, solid_tables
 
 
 def run(
@@ -59,24 +60,27 @@ class Modules(NamedTuple):
     tree: Any
     contact: Any
     mutual: Any
+    solids: Any
+    """None where no boxes and meshes touch each other."""
 
 
 @functools.lru_cache(maxsize=64)
 def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> kernels.Program:
     """The launches of one substep."""
-    modules = Modules(
-        *(
-            kernels.load(f"reverie.physics.rigid.{name}", dtype)
-            for name in ("kernels", "ground.kernels", "mutual.kernels")
-        )
-    )
-    t, wp, made = modules.tree, kernels.warp(), tables.tables(model)
-    real = {"forms", "gears", "corners", "mate_corners", "geoms", "heights"}
+    solid, made = solid_tables(model), tables.tables(model)
+    names = ["kernels", "ground.kernels", "mutual.kernels"]
+    names += ["solids.kernels"] if len(solid.solids) else []
+    loaded = [kernels.load(f"reverie.physics.rigid.{name}", dtype) for name in names]
+    modules = Modules(*loaded, *([] if len(solid.solids) else [None]))
+    t, wp = modules.tree, kernels.warp()
     constants = {
-        name: wp.array(x, dtype=t.REAL if name in real else int, device=device)
-        for name, x in made._asdict().items()
+        name: wp.array(x, dtype=int if x.dtype == np.int32 else t.REAL, device=device)
+        for name, x in {**made._asdict(), **_solid_constants(model, solid, made)}.items()
     }
     once, by_pass = _scratch(t, model, made)
+    if modules.solids:
+        pairs = len(solid.solids)
+        once |= {"along": (t.VEC3, pairs), "apart": (t.VEC3, pairs)}
     every = [(f"{n}{k}", x) for n, x in by_pass.items() for k in range(model.law.passes)]
     scratch = {**once, **dict(every)}
     shapes = {name: count for name, (_, count) in scratch.items()}
@@ -88,7 +92,7 @@ def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> ke
             **{"u": t.REAL, "external": t.VEC6},
         },
         scratch={name: kind for name, (kind, _) in scratch.items()},
-        launches=lambda values: _launches(modules, model, made, dt, values["worlds"]),
+        launches=lambda values: _launches(modules, model, made, constants, dt, values["worlds"]),
         prepare=lambda arrays, key: (
             {"worlds": len(arrays["q"])},
             {name: (len(arrays["q"]), count) for name, count in shapes.items()},
@@ -108,7 +112,7 @@ def _scratch(t: Any, model: RigidModel, made: tables.Tables) -> tuple[Scratch, S
         **{"place": (t.VEC3, links), "turn": (t.QUAT, links), "motion": (t.VEC6, links)},
         **{"drift": (t.VEC6, links), "subspace": (t.VEC6, axes)},
         **{"inertia": (t.MAT66, bodies), "bias": (t.VEC6, bodies)},
-        **{"arm": (t.VEC3, points), "normal": (t.VEC3, points), "depth": (t.REAL, points)},
+        **{"arm": (t.VEC3, points), "normal": (t.VEC3, points), "depth": (t.VEC2, points)},
     }
     by_pass: Scratch = {
         **{"left": (t.MAT66, axes), "reach": (t.VEC6, axes), "passed": (t.VEC6, axes)},
@@ -117,9 +121,10 @@ def _scratch(t: Any, model: RigidModel, made: tables.Tables) -> tuple[Scratch, S
     }
     if len(made.mates):
         once |= {"mate_arm": (t.VEC3, mates), "mate_normal": (t.VEC3, mates)}
-        once |= {"mate_depth": (t.REAL, mates)}
+        once |= {"mate_depth": (t.VEC2, mates)}
         by_pass |= {
             **{"mate_gain": (t.VEC3, mates), "responses": (t.MAT66, axes)},
+            **{"crosses": (t.MAT66, max(1, len(made.answers)))},
             **{"stiff": (t.MAT66, couples), "push": (t.VEC6, couples)},
             **{"implicit": (t.MAT66, couples)},
             **{"force": (t.VEC6, couples * (model.law.sweeps + 1))},
@@ -129,8 +134,41 @@ def _scratch(t: Any, model: RigidModel, made: tables.Tables) -> tuple[Scratch, S
     return once, by_pass
 
 
+def _solid_constants(
+    model: RigidModel, solid: SolidTables, made: tables.Tables
+) -> dict[str, np.ndarray]:
+    """The arrays of polyhedra; none where there are none."""
+    if not len(solid.solids):
+        return {}
+    return {
+        **solid._asdict(),
+        "probes": solid_points(model, solid, made.points, made.corners),
+        "mate_probes": solid_points(model, solid, made.mates, made.mate_corners),
+    }
+
+
+def _solids(t: Any, constants: Mapping[str, Any], worlds: int) -> list[kernels.Launch]:
+    """Where boxes and meshes touch each other."""
+    launch, shapes = kernels.Launch, ("bounds", "extents", "vertices", "faces")
+    frame, way = ("on", "geoms", "place", "turn", "sizes"), ("along", "apart")
+    pairs = (worlds, len(constants["solids"]))
+    found = [launch(t.part, pairs, ("solids", "slack", *shapes, *frame, *way))]
+    for mate, points in (("", "points"), ("mate_", "mates")):
+        count = len(constants[f"{mate}probes"])
+        to = (f"{mate}arm", f"{mate}normal", f"{mate}depth")
+        at = (f"{mate}probes", points, f"{mate}corners")
+        if count:
+            found.append(launch(t.touch, (worlds, count), (*at, *shapes, *frame, *way, *to)))
+    return found
+
+
 def _launches(
-    modules: Modules, model: RigidModel, made: tables.Tables, dt: float, worlds: int
+    modules: Modules,
+    model: RigidModel,
+    made: tables.Tables,
+    constants: Mapping[str, Any],
+    dt: float,
+    worlds: int,
 ) -> list[kernels.Launch]:
     tree, contact, launch = modules.tree, modules.contact, kernels.Launch
     frame = ("place", "turn")
@@ -148,6 +186,8 @@ def _launches(
     if len(made.mates):
         names = ("mates", "mate_corners", *shapes, "mate_arm", "mate_normal", "mate_depth")
         found.append(launch(contact.touch, (worlds, len(made.mates)), names))
+    if modules.solids:
+        found.extend(_solids(modules.solids, constants, worlds))
     for k in range(model.law.passes):
         found.extend(_solve(modules, model, made, dt, worlds, k))
     links = (worlds, len(made.links))
@@ -197,12 +237,14 @@ def _mutual(
         t.REAL(dt),
         model.law.sweeps,
     )
-    gain, responses, force = f"mate_gain{k}", f"responses{k}", f"force{k}"
+    gain, force = f"mate_gain{k}", f"force{k}"
+    responses = (f"responses{k}", f"crosses{k}")
     at = ("mate_arm", "mate_normal")
     guess = ("motion", f"acceleration{max(k - 1, 0)}", "gravity", "mass", "contacts", law)
     factor = ("subspace", f"reach{k}", f"pivot{k}")
-    of = ("couples", "shared", "bonds", "place")
-    pair = ("couples", "place", *at, gain, responses, step)
+    start = (int(k == 0), f"force{max(k - 1, 0)}")
+    of = ("couples", "shared", "bonds", "relatives", "kin", "place", gain)
+    pair = ("couples", "place", *at, gain, *responses, step)
     bound = (f"stiff{k}", f"push{k}", f"implicit{k}")
     tree = ("axes", "lists", "shared", "bonds", "couples", "place", gain, force)
     change = (f"back{k}", f"rest{k}", f"change{k}", f"acceleration{k}", fast)
@@ -212,12 +254,12 @@ def _mutual(
             (worlds, len(made.mates)),
             (int(k == 0), "mates", "place", *at, "mate_depth", *guess, gain),
         ),
-        launch(t.answer, worlds, ("axes", gain, *factor, responses)),
+        launch(t.answer, worlds, ("axes", "answers", gain, *factor, *responses)),
         launch(t.bind, (worlds, len(made.couples)), (*pair, *bound)),
         launch(
             t.between,
             worlds,
-            (rounds, *of, gain, "motion", f"free{k}", responses, *bound, step, force),
+            (rounds, *of, "motion", f"free{k}", *responses, *bound, step, *start, force),
         ),
         launch(
             t.deflect,

@@ -61,6 +61,7 @@ def accelerations(
     """
     bodies = _begin(model, state, params, external, dt)
     joint_guess, body_guess, first = state.velocity, bodies.frame.motion, True
+    pushes: Tensor | None = None
     for _ in range(model.law.passes):
         forces = joint_forces(model, state, params, control, dt, joint_guess)
         inertia, ground = _on_ground(model, params, bodies, body_guess, first, dt)
@@ -78,7 +79,8 @@ def accelerations(
         mutual = torch.zeros_like(ground)
         if bodies.mutual is not None:
             free = _after(bodies, acceleration, dt)
-            mutual = _between(model, params, bodies, factor, (body_guess, free), first, dt)
+            guesses = body_guess, free, pushes
+            mutual, pushes = _between(model, params, bodies, factor, guesses, first, dt)
             rates, acceleration = solve(ground + mutual)
         joint_guess, first = state.velocity + dt * rates, False
         body_guess = _after(bodies, acceleration, dt)
@@ -141,14 +143,15 @@ def _between(
     params: RigidParams,
     bodies: _Bodies,
     factor: articulated.Factor,
-    guesses: tuple[Tensor, Tensor],
+    guesses: tuple[Tensor, Tensor, Tensor | None],
     first: bool,
     dt: float,
-) -> Tensor:
-    """The forces between moving bodies; `guesses`: of u+, and v+ without these forces."""
+) -> tuple[Tensor, Tensor]:
+    """The forces between moving bodies, on bodies and of couples; `guesses`: of u+, v+ without
+    these forces, and those of couples."""
     at = bodies.mutual
     assert at is not None
-    guess, free = guesses
+    guess, free, before = guesses
     one = _speeds(bodies.frame, at, guess, at.body)
     two = _speeds(bodies.frame, at, guess, at.other)
     mass = None
@@ -157,4 +160,4 @@ def _between(
         mass = a * b / (a + b)
     law = contact.linear(model.law, params.contacts, at, one - two, mass, dt)
     responses = articulated.responses(model, bodies.frame, factor)
-    return contact.between(model.law, law, at, bodies.frame, free, responses, dt)
+    return contact.between(model.law, law, at, bodies.frame, free, responses, before, dt)

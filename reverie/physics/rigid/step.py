@@ -41,12 +41,11 @@ def rigid_step(
         substeps: How many.
         external: `[B, N, 6]`, force [N] and torque [N m] on each body about the origin of its
             frame, along the axes of the world; from other materials.
-        backend: "auto" takes Warp where it is installed and knows all pairs of the model: all but
-            those of boxes and meshes with each other.
+        backend: "auto" takes Warp where it is installed and can run: see what it raises.
 
     Raises:
-        ValueError: shapes do not fit, numbers are not finite, or "warp" was asked for a model or a
-            device that it does not know.
+        ValueError: shapes do not fit, numbers are not finite, or "warp" was asked for a dtype or a
+            device that it does not know, or for a model in which nothing moves.
     """
     control = require(model, state, params, control, dt, substeps, external)
     if _by_kernels(model, state, backend):
@@ -60,11 +59,11 @@ def rigid_step(
 def _by_kernels(model: RigidModel, state: RigidState, backend: Backend) -> bool:
     """Whether Warp makes the step."""
     q = state.position
-    able = program.known(model) and q.device.type != "mps"
-    able = able and q.dtype in (torch.float32, torch.float64) and model.velocity_size > 0
+    able = q.device.type != "mps" and q.dtype in (torch.float32, torch.float64)
+    able = able and model.velocity_size > 0
     if backend == "warp" and not able:
         raise ValueError(
-            "Warp was asked for; it has no contacts of boxes and meshes with each other, and "
-            f"runs in float32 or float64, here {q.dtype} on {q.device}. Use backend='torch'."
+            "Warp was asked for; it moves at least one joint, in float32 or float64, not on mps; "
+            f"here {model.velocity_size} velocities, {q.dtype} on {q.device}. Use backend='torch'."
         )
     return backend == "warp" or (backend == "auto" and able and kernels.installed())

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reverie.physics.rigid.model import VELOCITIES, Body, Joint, Mesh, Pair, RigidModel
+from reverie.physics.rigid.mutual.tables import kinship
+from reverie.physics.rigid.solids.tables import SOLID, is_solid, probes
 from reverie.physics.rigid.surfaces import TOUCHES, signs
 
 LINKS = ("fixed", "free", "ball", "hinge", "slide")
@@ -39,9 +41,10 @@ class Tables(NamedTuple):
     """`[U, 6]`."""
     points: np.ndarray
     """`[C, 13]`: pair, axis, link and body of what moves, geom of the point, geom it touches, their
-    kinds, sign of the normal, start, rows and columns of a height field, the link of O."""
+    kinds (`SOLID` twice for polyhedra), sign of the normal, start, rows and columns of a height
+    field, the link of O."""
     corners: np.ndarray
-    """`[C, 4]`: which point of its geom, and the margin."""
+    """`[C, 4]`: which point of its geom, and the margin; for polyhedra see `solids.tables`."""
     on: np.ndarray
     """`[G]`: the link of a geom, or -1."""
     geoms: np.ndarray
@@ -51,18 +54,15 @@ class Tables(NamedTuple):
     """`[., 17]`: as `points`, and axis, link, body and link of O of the other body; by couple."""
     mate_corners: np.ndarray
     couples: np.ndarray
-    """`[E, 10]`: axes, links, links of O of both, bounds in `mates`, bodies."""
+    """`[E, 12]`: axes, links, links of O of both, bounds in `mates`, bodies; see `Kinship`."""
     shared: np.ndarray
     """`[N, 2]`: bounds in `bonds`, counting pairs."""
     bonds: np.ndarray
     """(couple, side) by body."""
-
-
-def known(model: RigidModel) -> bool:
-    """Whether kernels have all contacts of a model: all but those of boxes and meshes with each
-    other."""
-    kinds = ((model.geoms[p.first].kind, model.geoms[p.second].kind) for p in model.pairs)
-    return all(TOUCHES[pair] != "polyhedra" for pair in kinds)
+    answers: np.ndarray
+    """This and what follows: see `Kinship`."""
+    relatives: np.ndarray
+    kin: np.ndarray
 
 
 def tables(model: RigidModel) -> Tables:
@@ -72,6 +72,7 @@ def tables(model: RigidModel) -> Tables:
     points, corners = _points(model, last, root, False)
     mates, mate_corners = _points(model, last, root, True)
     mates, mate_corners, couples = _couples(model, mates, mate_corners, last, root)
+    kin = kinship(model, couples)
     axes, lists = _axes(model, last, points)
     gears = np.zeros((len(model.actuators), 6))
     for u, actuator in enumerate(model.actuators):
@@ -83,7 +84,7 @@ def tables(model: RigidModel) -> Tables:
         np.array([last[g.body] if g.body >= 0 else -1 for g in model.geoms], np.int32),
         np.array([(*g.place, *g.turn) for g in model.geoms]).reshape(-1, 7),
         np.concatenate(heights) if heights else np.zeros(1),
-        *(mates, mate_corners, couples, *_bonds(couples, len(model.bodies))),
+        *(mates, mate_corners, kin.couples, *_bonds(couples, len(model.bodies)), *kin[1:]),
     )
 
 
@@ -185,7 +186,7 @@ def _points(
     """All points that may touch the world, or another moving body."""
     starts = np.cumsum([0, *(field.heights.size for field in model.fields)])
     rows, corners = [], []
-    for p, pair in enumerate(model.pairs if known(model) else ()):
+    for p, pair in enumerate(model.pairs):
         if mutual != (model.moves(pair.first) and model.moves(pair.second)):
             continue
         for g, s, found in _probes(model, pair):
@@ -196,8 +197,10 @@ def _points(
             if two.kind == "field":
                 form = [int(starts[two.shape]), *model.fields[two.shape].heights.shape]
             moving = [model.last_velocity[body], last[body], body, g, s]
-            kinds = [SHAPES.index(one.kind), SHAPES.index(two.kind), 1 if ahead else -1]
-            row = [p, *moving, *kinds, *form, root[body]]
+            kinds = [SHAPES.index(one.kind), SHAPES.index(two.kind)]
+            if is_solid(model, p):
+                kinds = [SOLID, SOLID]
+            row = [p, *moving, *kinds, 1 if ahead else -1, *form, root[body]]
             if mutual:
                 row += [model.last_velocity[other], last[other], other, root[other]]
             rows += [row] * len(found)
@@ -210,6 +213,9 @@ def _probes(model: RigidModel, pair: Pair) -> list[tuple[int, int, np.ndarray]]:
     """Geoms whose points touch, geoms on whose surface they do, and which points."""
     one, two = model.geoms[pair.first], model.geoms[pair.second]
     how = TOUCHES[one.kind, two.kind]
+    if how == "polyhedra":
+        sides = ((pair.first, pair.second), (pair.second, pair.first))
+        return [(g, s, probes(model, g)) for g, s in sides]
     mesh = model.meshes[one.shape] if one.kind == "mesh" else None
     corners = corners_of(one.kind, mesh)
     if how == "points":

@@ -19,15 +19,14 @@ def test_lame_s_constants_are_those_of_a_stretched_bar() -> None:
     assert -2 * mu * poisson * strain + lam * volume == pytest.approx(0, abs=1e-9)
 
 
-def test_the_limit_of_sand_is_that_of_triaxial_compression() -> None:
-    """On the cone, the ratio of the axial to the lateral pressure is (1 + sin f) / (1 - sin f)."""
-    angle = math.radians(35)
+def test_the_limit_of_sand_is_coulomb_s_law_in_simple_shear() -> None:
+    """Under a pressure p and a shear stress p tan f, |dev tau| is 3 a p: on the cone."""
+    angle, pressure = math.radians(35), 7.0
     a = float(friction_limit(torch.tensor(angle, dtype=torch.float64)))
-    ratio = (1 + math.sin(angle)) / (1 - math.sin(angle))
-    axial, lateral = ratio, 1.0
-    mean = (axial + 2 * lateral) / 3
-    deviator = math.sqrt((axial - mean) ** 2 + 2 * (lateral - mean) ** 2)
-    assert deviator == pytest.approx(3 * a * mean)
+    tau = -pressure * torch.eye(3, dtype=torch.float64)
+    tau[0, 2] = tau[2, 0] = pressure * math.tan(angle)
+    deviator = tau - tau.trace() / 3 * torch.eye(3, dtype=torch.float64)
+    assert float(deviator.norm()) == pytest.approx(3 * a * pressure)
 
 
 def test_particles_at_rest_remember_nothing_but_a_liquid_s_volume() -> None:

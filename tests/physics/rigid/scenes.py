@@ -73,6 +73,38 @@ def world(bodies, gravity="0 0 -9.81", option=""):
     )
 
 
+def stack(count, shift=0.0):
+    """Boxes of 1 kg on each other, every other one aside."""
+    return world(
+        "".join(
+            f'<body pos="{shift * (i % 2)} 0 {0.0999 + 0.1997 * i}"><freejoint/>'
+            '<geom type="box" size="0.1 0.1 0.1" mass="1"/></body>'
+            for i in range(count)
+        )
+    )
+
+
+def gripper(shape='type="box" size="0.01 0.02 0.025"', apart=0.015):
+    """A hand on a vertical slide with two fingers on horizontal ones, around a block of 0.1 kg.
+
+    Controls: the height of the hand over its start, and how far each finger closes [m].
+    """
+    across = 0.0349 + apart
+    return f"""<mujoco><option timestep="0.002"/><default><geom friction="0.8"/></default>
+<worldbody>
+<geom name="floor" type="plane" size="9 9 1"/>
+<body name="hand" pos="0 0 0.03"><joint name="lift" type="slide" axis="0 0 1"/>
+<inertial pos="0 0 0" mass="0.5" diaginertia="1e-3 1e-3 1e-3"/>
+<body pos="{-across} 0 0"><joint name="left" type="slide" axis="1 0 0"/>
+<geom {shape} mass="0.1"/></body>
+<body pos="{across} 0 0"><joint name="right" type="slide" axis="-1 0 0"/>
+<geom {shape} mass="0.1"/></body></body>
+<body name="block" pos="0 0 0.0249"><freejoint/>
+<geom type="box" size="0.025 0.025 0.025" mass="0.1"/></body></worldbody>
+<actuator><position joint="lift" kp="2000" kv="150"/><position joint="left" kp="200" kv="10"/>
+<position joint="right" kp="200" kv="10"/></actuator></mujoco>"""
+
+
 def loaded(text, **options):
     return load(text, dtype=F64, **options)
 

@@ -1,3 +1,5 @@
+import itertools
+
 import mujoco
 import numpy as np
 import pytest
@@ -80,7 +82,7 @@ def test_a_quadruped_in_the_air_is_that_of_mujoco():
 
 @pytest.mark.parametrize("name", ["mixed", "quadruped"])
 def test_responses_are_the_inverse_inertia_at_each_body(name):
-    """W_b = J_b M^-1 J_b^T, by MuJoCo's M and Jacobians."""
+    """W_bc = J_b M^-1 J_c^T, by MuJoCo's M and Jacobians."""
     found, model, data = free(SCENES[name])
     state, _ = random_state(model, data, 3)
     mujoco.mj_forward(model, data)
@@ -89,11 +91,13 @@ def test_responses_are_the_inverse_inertia_at_each_body(name):
     responses = articulated.responses(found.model, frame, factor)
     mass = np.zeros((model.nv, model.nv))
     mujoco.mj_fullM(model, data, mass)
-    for b in range(len(found.model.bodies)):
-        jacobian = np.zeros((6, model.nv))
-        mujoco.mj_jac(model, data, jacobian[3:], jacobian[:3], frame.origin[0, b].numpy(), b + 1)
-        brute = jacobian @ np.linalg.solve(mass, jacobian.T)
-        assert np.allclose(responses[0, b], brute, rtol=1e-8, atol=1e-8)
+    bodies = range(len(found.model.bodies))
+    jacobians = [np.zeros((6, model.nv)) for _ in bodies]
+    for b, j in enumerate(jacobians):
+        mujoco.mj_jac(model, data, j[3:], j[:3], frame.origin[0, b].numpy(), b + 1)
+    for a, b in itertools.product(bodies, bodies):
+        brute = jacobians[a] @ np.linalg.solve(mass, jacobians[b].T)
+        assert np.allclose(responses[0, a, b], brute, rtol=1e-8, atol=1e-8)
 
 
 def test_a_body_that_is_fixed_to_the_world_answers_nothing():

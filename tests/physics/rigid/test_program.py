@@ -7,7 +7,7 @@ import torch
 
 from reverie.core import tree
 from reverie.physics.rigid import Law, RigidState, rigid_step
-from tests.physics.rigid.scenes import F64, MIXED, QUADRUPED, loaded, world
+from tests.physics.rigid.scenes import F64, MIXED, QUADRUPED, gripper, loaded, world
 from tests.physics.rigid.test_meshes import mesh_scene
 
 pytest.importorskip("warp")
@@ -19,6 +19,8 @@ GEOMS = {
     "cylinder": 'type="cylinder" size="0.1 0.05"',
     "ellipsoid": 'type="ellipsoid" size="0.1 0.08 0.06"',
 }
+HULL = 'type="mesh" mesh="hull"'
+"""Of `CLOUD`."""
 FREE = '<body pos="{0}" euler="{1}"><freejoint/><geom {2} mass="1"/></body>'
 
 
@@ -39,17 +41,32 @@ def pile(one, two):
     return world(bodies + FREE.format("-0.03 0.06 0.36", "20 40 10", one))
 
 
+def solids(kinds):
+    """Meshes and boxes on each other, or on a fixed one."""
+    one, two = (HULL if kind == "mesh" else GEOMS[kind] for kind in (kinds[0], kinds[-1]))
+    text = pile(one, two)
+    if "fixed" in kinds:
+        upper = FREE.format("0.02 0.01 0.16", "10 20 0", one)
+        text = world(upper).replace('type="plane" size="9 9 1"', two)
+    numbers = " ".join(str(x) for vertex in CLOUD for x in vertex)
+    asset = f'<asset><mesh name="hull" vertex="{numbers}"/></asset><worldbody>'
+    return text.replace("<worldbody>", asset)
+
+
 def scene(name):
     """Worlds in which something touches, by name."""
     kinds = name.split("-")
     if name in SPECIAL:
         return SPECIAL[name]
+    if "mesh" in kinds:
+        return solids(kinds)
     if len(kinds) == 1:
         return world(FREE.format("0 0 0.05", "20 30 10", GEOMS[name]))
     if kinds[1] == "field":
         return over_field(GEOMS[kinds[0]])
     if kinds[1] == "fixed":
-        upper = FREE.format("0.02 0.01 0.16", "10 20 0", GEOMS[kinds[0]])
+        height = 0.11 if name == "box-fixed-box" else 0.16
+        upper = FREE.format(f"0.02 0.01 {height}", "10 20 0", GEOMS[kinds[0]])
         return world(upper).replace('type="plane" size="9 9 1"', GEOMS[kinds[2]])
     return pile(GEOMS[kinds[0]], GEOMS[kinds[1]])
 
@@ -58,17 +75,20 @@ CLOUD = [(x, y, z) for x in (-0.1, 0.1) for y in (-0.08, 0.1) for z in (-0.1, 0.
 SPECIAL = {
     "quadruped": QUADRUPED.replace('pos="0 0 0.366"', 'pos="0 0 0.352"'),
     "mixed": MIXED,
+    "grasp": gripper(apart=0.0),
     "mesh": mesh_scene(CLOUD).replace('pos="0 0 0.3"', 'pos="0 0 0.06"'),
 }
 NAMES = [
     *("quadruped", "mixed", "mesh", *GEOMS, "sphere-field", "capsule-field", "box-field"),
     *("sphere-fixed-capsule", "box-fixed-sphere", "capsule-fixed-box", "capsule-fixed-capsule"),
     *("sphere-sphere", "sphere-box", "sphere-capsule", "capsule-capsule", "capsule-box"),
+    *("box-box", "mesh-box", "mesh-mesh", "box-fixed-box", "mesh-fixed-box", "mesh-fixed-mesh"),
+    *("box-fixed-mesh", "grasp"),
 ]
 
 
 def start(name, worlds=2):
-    found = loaded(scene(name), ignore=("contacts of box and box",) if "box" in name else ())
+    found = loaded(scene(name))
     g = torch.Generator().manual_seed(len(name))
     q, v = (x.expand(worlds, -1) for x in found.poses["default"])
     q = q + 0.02 * torch.randn(q.shape, generator=g, dtype=F64)
@@ -110,7 +130,7 @@ def test_kernels_and_reference_agree_in_value_and_gradient(name):
         assert len(free.friction[0]) and one[1][-8].any(), "nothing touches"
 
 
-@pytest.mark.parametrize("name", ["quadruped", "capsule-box"])
+@pytest.mark.parametrize("name", ["quadruped", "capsule-box", "box-box"])
 def test_in_float32_they_agree_too(name):
     found, *rest = start(name)
     found = found._replace(params=tree.map(lambda x: x.float(), found.params))

@@ -6,6 +6,12 @@ from pathlib import Path
 
 from reverie.models.physics.scenarios import scenario as _scenario
 from reverie.models.physics.scenarios.arm import REACH
+from reverie.models.physics.scenarios.clay import CUT, MOULD
+from reverie.models.physics.scenarios.gripper import LIFT
+from reverie.models.physics.scenarios.legged import WALK
+from reverie.models.physics.scenarios.pour import POUR
+from reverie.models.physics.scenarios.push import PUSH
+from reverie.models.physics.scenarios.rope import ROPE
 from reverie.models.physics.scenarios.scenario import (
     Draw,
     Judged,
@@ -16,6 +22,10 @@ from reverie.models.physics.scenarios.scenario import (
     noise,
     world_model,
 )
+from reverie.models.physics.scenarios.soft import SQUEEZE
+from reverie.models.physics.scenarios.stack import STACK
+from reverie.models.physics.scenarios.textile import FOLD, HANG
+from reverie.models.physics.scenarios.throw import THROW
 
 __all__ = [
     "KINDS",
@@ -34,6 +44,18 @@ __all__ = [
 
 KINDS: dict[str, Kind] = {
     "reach": REACH,
+    "push": PUSH,
+    "lift": LIFT,
+    "stack": STACK,
+    "throw": THROW,
+    "walk": WALK,
+    "hang": HANG,
+    "fold": FOLD,
+    "rope": ROPE,
+    "squeeze": SQUEEZE,
+    "cut": CUT,
+    "mould": MOULD,
+    "pour": POUR,
 }
 """By name. A new kind adds one line here."""
 

@@ -16,6 +16,7 @@ MAT33, QUAT, VEC6 = _types.mat33, _types.quat, _types.vec6
 _algebra = beside("reverie.physics.rigid.algebra.kernels")
 bottom, four, join = _algebra.bottom, _algebra.four, _algebra.join
 row, three, top = _algebra.row, _algebra.three, _algebra.top
+VEC2 = _algebra.VEC2
 _PLANE, _FIELD, _SPHERE, _CAPSULE = (
     wp.constant(tables.SHAPES.index(k)) for k in ("plane", "field", "sphere", "capsule")
 )
@@ -23,6 +24,7 @@ _ELLIPSOID, _CYLINDER = (wp.constant(tables.SHAPES.index(k)) for k in ("ellipsoi
 ints2 = wp.array2d(dtype=int)
 reals = wp.array(dtype=REAL)
 reals2 = wp.array2d(dtype=REAL)
+vecs2 = wp.array2d(dtype=VEC2)
 vecs3 = wp.array2d(dtype=VEC3)
 vecs6 = wp.array2d(dtype=VEC6)
 quats = wp.array2d(dtype=QUAT)
@@ -197,10 +199,15 @@ def touch(
     sizes: vecs3,
     arm: vecs3,
     normal: vecs3,
-    depth: reals2,
+    depth: vecs2,
 ):
-    """Where points may touch, from the O of the body that moves; corners: corner and margin."""
+    """Where points may touch, from the O of the body that moves; corners: corner and margin.
+
+    depth: with the weight, here 1. Points of polyhedra are left to the kernels of solids.
+    """
     e, c = wp.tid()
+    if points[c, 6] < 0:
+        return
     g = points[c, 4]
     s = points[c, 5]
     p = row(e, sizes.shape[0])
@@ -222,29 +229,31 @@ def touch(
     at = at - (probe[3] - REAL(0.5) * deep) * n
     arm[e, c] = at - place[e, points[c, 12]]
     normal[e, c] = REAL(points[c, 8]) * n
-    depth[e, c] = deep + corners[c, 3]
+    depth[e, c] = VEC2(deep + corners[c, 3], REAL(1.0))
 
 
 @wp.func
-def pressing(p: VEC3, depth: REAL, n: VEC3, speed: VEC3, lightness: REAL, law: VEC3):
+def pressing(p: VEC3, depth: VEC2, n: VEC3, speed: VEC3, lightness: REAL, law: VEC3):
     """(gamma, gain along n, k d) of a point, 0 where it is not active.
 
-    p is (friction, stiffness, damping), law (dt, slip, transition), lightness 1 / mass or 0.
+    p is (friction, stiffness, damping), depth with the weight of the point, law (dt, slip,
+    transition), lightness 1 / mass or 0.
     """
     dt = law[0]
     u = wp.dot(speed, n)
-    deep = depth - dt * u
-    damping = p[2] * wp.clamp(deep / law[2], REAL(0.0), REAL(1.0))
-    force = p[1] * deep - damping * u
+    deep = depth[0] - dt * u
+    k = depth[1] * p[1]
+    damping = depth[1] * p[2] * wp.clamp(deep / law[2], REAL(0.0), REAL(1.0))
+    force = k * deep - damping * u
     found = VEC3()
     if deep > REAL(0.0) and force > REAL(0.0):
-        stiff = dt * p[1] + damping
+        stiff = dt * k + damping
         slide = speed - u * n
         slip = wp.sqrt(wp.max(wp.dot(slide, slide), law[1] * law[1]))
         if lightness > REAL(0.0):
-            force = p[1] * depth - stiff * u / (REAL(1.0) + dt * stiff * lightness)
+            force = k * depth[0] - stiff * u / (REAL(1.0) + dt * stiff * lightness)
             force = wp.max(force, REAL(0.0))
-        found = VEC3(p[0] * force / slip, stiff, p[1] * depth)
+        found = VEC3(p[0] * force / slip, stiff, k * depth[0])
     return found
 
 
@@ -254,7 +263,7 @@ def press(
     points: ints2,
     arm: vecs3,
     normal: vecs3,
-    depth: reals2,
+    depth: vecs2,
     motion: vecs6,
     acceleration: vecs6,
     gravity: wp.array(dtype=VEC3),

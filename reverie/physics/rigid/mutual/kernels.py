@@ -9,7 +9,8 @@ Legend: `B` worlds, `V` velocities, `C` points that may touch, `E` couples of bo
 import warp as wp
 
 from reverie.physics.kernels import beside, chosen
-from reverie.physics.rigid import tables
+from reverie.physics.rigid import contact, tables
+from reverie.physics.rigid.mutual.tables import AHEAD, OWN
 
 _types = chosen()
 REAL, VEC3, MAT33 = _types.scalar, _types.vec3, _types.mat33
@@ -18,6 +19,8 @@ _algebra = beside("reverie.physics.rigid.algebra.kernels")
 blocks, bottom, join = _algebra.blocks, _algebra.bottom, _algebra.join
 row, top, VEC2 = _algebra.row, _algebra.top, _algebra.VEC2
 _law = beside("reverie.physics.rigid.ground.kernels").pressing
+_RELAXED = wp.constant(REAL(contact.RELAXED))
+_OWN, _AHEAD = wp.constant(OWN), wp.constant(AHEAD)
 _BODIES, _CHILDREN = wp.constant(tables.BODIES), wp.constant(tables.CHILDREN)
 ints = wp.array(dtype=int)
 ints2 = wp.array2d(dtype=int)
@@ -96,7 +99,7 @@ def press_between(
     place: vecs3,
     arm: vecs3,
     normal: vecs3,
-    depth: reals2,
+    depth: vecs2,
     motion: vecs6,
     acceleration: vecs6,
     gravity: wp.array(dtype=VEC3),
@@ -107,6 +110,8 @@ def press_between(
 ):
     """The law at a guess of the relative velocity; see `press`."""
     e, c = wp.tid()
+    if depth[e, c][1] <= REAL(0.0):
+        return
     r = arm[e, c]
     m = motion[e, mates[c, 2]]
     other = motion[e, mates[c, 14]]
@@ -126,9 +131,31 @@ def press_between(
     gain[e, c] = _law(found, depth[e, c], normal[e, c], speed, lighter, law)
 
 
+@wp.func
+def answer_of(e: int, kind: int, at: int, responses: mats, crosses: mats):
+    """W by its kind; see `Kinship`."""
+    found = MAT66()
+    if kind == _OWN:
+        found = responses[e, at]
+    elif kind == _AHEAD:
+        found = crosses[e, at]
+    else:
+        found = wp.transpose(crosses[e, at])
+    return found
+
+
 @wp.kernel
-def answer(axes: ints2, gain: vecs3, subspace: vecs6, reach: vecs6, pivot: vecs2, responses: mats):
-    """W of each axis: how what hangs on it answers a force."""
+def answer(
+    axes: ints2,
+    answers: ints2,
+    gain: vecs3,
+    subspace: vecs6,
+    reach: vecs6,
+    pivot: vecs2,
+    responses: mats,
+    crosses: mats,
+):
+    """W: how what hangs on an axis answers a force on it, and on others of its tree."""
     e = wp.tid()
     if touching(e, gain) > REAL(0.0):
         for d in range(axes.shape[0]):
@@ -139,6 +166,11 @@ def answer(axes: ints2, gain: vecs3, subspace: vecs6, reach: vecs6, pivot: vecs2
                 on = wp.identity(n=6, dtype=REAL) - wp.outer(over, reach[e, d])
                 own = own + on * responses[e, axes[d, 0]] * wp.transpose(on)
             responses[e, d] = own
+        for k in range(answers.shape[0]):
+            d = answers[k, 0]
+            w = answer_of(e, answers[k, 1], answers[k, 2], responses, crosses)
+            s = subspace[e, d]
+            crosses[e, k] = w - wp.outer(s, (wp.transpose(w) * reach[e, d]) / pivot[e, d][0])
 
 
 @wp.func
@@ -149,8 +181,9 @@ def stiffness(e: int, c: int, couples: ints2, arm: vecs3, normal: vecs3, gain: v
         r = arm[e, i]
         n = normal[e, i]
         g = gain[e, i]
-        h = join(wp.cross(r, n), n)
-        total += blocks(MAT33(), r, g[0]) + (g[1] - g[0]) * wp.outer(h, h)
+        if g[1] > REAL(0.0):
+            h = join(wp.cross(r, n), n)
+            total += blocks(MAT33(), r, g[0]) + (g[1] - g[0]) * wp.outer(h, h)
     return total
 
 
@@ -159,8 +192,9 @@ def pressure(e: int, c: int, couples: ints2, arm: vecs3, normal: vecs3, gain: ve
     """F_0 of a couple."""
     total = VEC6()
     for i in range(couples[c, 6], couples[c, 7]):
-        f = gain[e, i][2] * normal[e, i]
-        total += join(wp.cross(arm[e, i], f), f)
+        if gain[e, i][1] > REAL(0.0):
+            f = gain[e, i][2] * normal[e, i]
+            total += join(wp.cross(arm[e, i], f), f)
     return total
 
 
@@ -172,6 +206,7 @@ def bind(
     normal: vecs3,
     gain: vecs3,
     responses: mats,
+    crosses: mats,
     dt: REAL,
     stiff: mats,
     push: vecs6,
@@ -184,6 +219,9 @@ def bind(
         to = shift(place[e, couples[c, 4]] - place[e, couples[c, 5]])
         w = to * responses[e, couples[c, 1]] * wp.transpose(to)
         w = w + responses[e, couples[c, 0]]
+        if couples[c, 10] >= 0:
+            x = answer_of(e, couples[c, 10], couples[c, 11], responses, crosses)
+            w = w - x - wp.transpose(x)
         stiff[e, c] = k
         push[e, c] = pressure(e, c, couples, arm, normal, gain)
         implicit[e, c] = inverse(wp.identity(n=6, dtype=REAL) + dt * (k * w))
@@ -214,39 +252,78 @@ def on_body(
     return total
 
 
+@wp.func
+def moved(
+    e: int,
+    body: int,
+    round: int,
+    done: int,
+    shared: ints2,
+    bonds: ints,
+    relatives: ints2,
+    kin: ints2,
+    couples: ints2,
+    place: vecs3,
+    responses: mats,
+    crosses: mats,
+    force: vecs6,
+):
+    """How a body answers the forces of couples on it and on others of its tree."""
+    total = VEC6()
+    for i in range(relatives[body, 0], relatives[body, 1]):
+        f = on_body(e, kin[i, 0], round, done, shared, bonds, couples, place, force)
+        total += answer_of(e, kin[i, 1], kin[i, 2], responses, crosses) * f
+    return total
+
+
 @wp.kernel
 def between(
     rounds: int,
     couples: ints2,
     shared: ints2,
     bonds: ints,
+    relatives: ints2,
+    kin: ints2,
     place: vecs3,
     gain: vecs3,
     motion: vecs6,
     free: vecs6,
     responses: mats,
+    crosses: mats,
     stiff: mats,
     push: vecs6,
     implicit: mats,
     dt: REAL,
+    first: int,
+    before: vecs6,
     force: vecs6,
 ):
-    """The forces of couples, round by round."""
+    """The forces of couples, round by round; `before`: those of the last pass."""
     e = wp.tid()
     if touching(e, gain) > REAL(0.0):
         n = couples.shape[0]
+        if first == 0:
+            for c in range(n):
+                force[e, c] = before[e, rounds * n + c]
         for s in range(rounds):
+            share = wp.where(s < rounds - 1, _RELAXED, REAL(1.0))
             for c in range(n):
                 a = couples[c, 0]
                 b = couples[c, 1]
-                one = on_body(e, couples[c, 8], s, c, shared, bonds, couples, place, force)
-                two = on_body(e, couples[c, 9], s, c, shared, bonds, couples, place, force)
-                m = motion[e, couples[c, 2]] + dt * (free[e, a] + responses[e, a] * one)
-                o = motion[e, couples[c, 3]] + dt * (free[e, b] + responses[e, b] * two)
+                one = moved(
+                    e, couples[c, 8], s, c, shared, bonds, relatives, kin, couples, place,
+                    responses, crosses, force,
+                )  # fmt: skip
+                two = moved(
+                    e, couples[c, 9], s, c, shared, bonds, relatives, kin, couples, place,
+                    responses, crosses, force,
+                )  # fmt: skip
+                m = motion[e, couples[c, 2]] + dt * (free[e, a] + one)
+                o = motion[e, couples[c, 3]] + dt * (free[e, b] + two)
                 by = place[e, couples[c, 4]] - place[e, couples[c, 5]]
                 m = m - join(top(o), bottom(o) + wp.cross(top(o), by))
                 f = force[e, s * n + c]
-                more = implicit[e, c] * (push[e, c] - stiff[e, c] * m - f)
+                more = share * (implicit[e, c] * (push[e, c] - stiff[e, c] * m - f))
                 force[e, (s + 1) * n + c] = f + more
 
 

@@ -41,11 +41,12 @@ def test_points_normals_and_depths(name, height):
     ]
     count = len(made.points)
     arm, normal = (wp.zeros((1, count), dtype=touch.VEC3, device="cpu") for _ in range(2))
-    depth = wp.zeros((1, count), dtype=touch.REAL, device="cpu")
+    depth = wp.zeros((1, count), dtype=touch.VEC2, device="cpu")
     places = array(frame.place, touch.VEC3), array(frame.turn.roll(-1, -1), touch.QUAT)
     sizes = array(found.params.sizes, touch.VEC3)
     wp.launch(touch.touch, (1, count), [*table, *places, sizes, arm, normal, depth], device="cpu")
     points = ground.point - frame.origin[:, list(ground.body)]
-    assert torch.allclose(wp.to_torch(depth), ground.depth, atol=1e-12)
+    assert torch.allclose(wp.to_torch(depth)[..., 0], ground.depth, atol=1e-12)
+    assert torch.equal(wp.to_torch(depth)[..., 1], ground.weight)
     assert torch.allclose(wp.to_torch(normal), ground.normal, atol=1e-12)
     assert torch.allclose(wp.to_torch(arm), points, atol=1e-12)

@@ -1,0 +1,1 @@
+"""What particles and nodes give each other."""

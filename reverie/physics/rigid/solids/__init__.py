@@ -1,0 +1,1 @@
+"""Where do boxes and meshes touch each other?"""
