@@ -202,18 +202,24 @@ class _Run(torch.autograd.Function):
         first, given = _named(program, tensors)
         keep = keep and any(ctx.needs_input_grad)
         trail = _workspace(program, first, given).roll(first, given, substeps, keep)
-        ctx.save_for_backward(*tensors)  # says so where one is written over before the way back
-        ctx.call, ctx.trail = (program, substeps), trail[1:] if keep else None
+        kept = [x for state in trail[1:-1] for x in state.values()] if keep else []
+        ctx.save_for_backward(*tensors, *kept)  # says so where one is written over before the way
+        ctx.call = (program, substeps, keep, len(tensors))  # back; and `checkpoint` sees them all
         return tuple(trail[-1].values())
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        program, substeps = ctx.call
-        first, given = _named(program, ctx.saved_tensors)
+        program, substeps, keep, count = ctx.call
+        saved = ctx.saved_tensors
+        first, given = _named(program, saved[:count])
         space = _workspace(program, first, given)
-        kept = ctx.trail
-        trail = [first, *kept] if kept else space.roll(first, given, substeps, True)
+        if keep:
+            kept, size = saved[count:], len(first)
+            rows = (kept[i : i + size] for i in range(0, len(kept), size))
+            trail = [first, *(dict(zip(first, row, strict=True)) for row in rows), {}]
+        else:
+            trail = space.roll(first, given, substeps, True)
         back = space.back(trail, given, grads)
         needs = ctx.needs_input_grad[3:]
         return (None, None, None, *(g if n else None for g, n in zip(back, needs, strict=True)))

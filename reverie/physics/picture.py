@@ -5,6 +5,7 @@ Legend: `B` worlds, `N` particles, `V` vertices.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from reverie.core import tree
 from reverie.physics import shapes as drawn
 from reverie.physics.mpm import Kind
 from reverie.physics.render import Camera, draw, orbit, overview
-from reverie.physics.rigid import kinematics
+from reverie.physics.rigid import RigidModel, kinematics
 from reverie.physics.tools import Shape
 from reverie.physics.world import Place, World, WorldState
 
@@ -26,9 +27,12 @@ COLOURS: dict[Kind, str] = {
     Kind.VON_MISES: "clay",
     Kind.SAND: "sand",
     Kind.LIQUID: "water",
+    Kind.SNOW: "snow",
 }
 THICK = 0.006
 """Radius of a rope's tube [m], where the mesh does not say."""
+THINGS = ("clay", "water", "straw", "plum", "rose")
+"""Colours of things that move freely."""
 MARK = 0.02
 """Radius of a mark, as a share of the camera's distance."""
 
@@ -113,6 +117,14 @@ def _solid(kind: str, size: Tensor, colour: drawn.Numbers) -> drawn.Mesh:
     return drawn.box((2 * a, 2 * b, 2 * c), colour=colour)
 
 
+def _colours(model: RigidModel) -> dict[int, str]:
+    """What does not look like a robot: the world, and things that move freely, in their order."""
+    parents = {body.parent for body in model.bodies}
+    free = [joint.body for joint in model.joints if joint.kind == "free"]
+    things = [body for body in free if body not in parents]
+    return {-1: "wood", **dict(zip(things, itertools.cycle(THINGS), strict=False))}
+
+
 def _robot(world: World, state: WorldState) -> list[Any]:
     assert world.robot is not None
     model, params = world.robot.model, world.robot.params
@@ -120,9 +132,10 @@ def _robot(world: World, state: WorldState) -> list[Any]:
     params = tree.map(lambda x: x.to(like), params)
     poses = kinematics(model, state.robot, params).geoms[0]
     found: list[Any] = []
+    colours = _colours(model)
     for g, geom in enumerate(model.geoms):
         size, pose = params.sizes[0, g], poses[g]
-        colour = drawn.PALETTE["steel" if geom.body >= 0 else "wood"]
+        colour = drawn.PALETTE[colours.get(geom.body, "steel")]
         if geom.kind == "plane":
             found.append(drawn.Ground(float(pose[2])))
         elif geom.kind == "mesh":

@@ -119,7 +119,9 @@ class Stepper:
             count, mass = whole(span, self.sph.dt), parts.scales.get("liquid_mass")
             wet = liquid._replace(density=_times(liquid.density, mass))
             wet, _, force = self.sph(wet, parts.liquid, tools, count)
-            liquid = wet._replace(density=wet.density if mass is None else _times(wet.density, 1 / mass))
+            liquid = wet._replace(
+                density=wet.density if mass is None else _times(wet.density, 1 / mass)
+            )
             forces.append(force)
         if world.robot is not None:
             robot = rigid_step(

@@ -1,7 +1,9 @@
 """Around Warp: precisions, what is refused, and what happens without it."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -86,3 +88,28 @@ def test_threads_do_not_share_buffers() -> None:
     assert all(torch.equal(x, y) for x, y in zip(ends[2], alone, strict=True))
     assert all(torch.equal(x, y) for x, y in zip(ends[1], ends[3], strict=True))
     assert not torch.equal(ends[0].position, ends[1].position)
+
+
+def test_a_call_holds_nothing_once_it_is_forgotten() -> None:
+    """Neither in a circle, which only the garbage collector would find, nor out of sight of
+    `saved_tensors_hooks`, so that `imagine(..., checkpoint=...)` can let it go."""
+    kind, state, made, tools = mixed()
+    solver = MPM(kind, EVERY, dx=0.05, dt=1e-4, backend="warp")
+    seen = []
+
+    def pack(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.nbytes)
+        return x
+
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            leaf = state._replace(position=state.position.clone().requires_grad_())
+            out = solver(leaf, made, tools, 6)
+        held = weakref.ref(out[0].position.grad_fn)
+        del out
+        assert held() is None
+    finally:
+        gc.enable()
+    assert sum(seen) > 5 * sum(x.nbytes for x in state)

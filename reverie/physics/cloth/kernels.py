@@ -268,7 +268,7 @@ def meet(
     body = linear[s] + wp.cross(angular[s], arm)
     rel = u[i] - body
     into = wp.dot(rel, n)
-    least = -wp.max(gap, REAL(0.0)) / dt
+    least = -wp.max(REAL(0.0), gap) / dt  # of equal ones Warp's adjoint takes the second
     change = least - into
     met = u[i]
     if change > REAL(0.0):

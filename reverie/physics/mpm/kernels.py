@@ -9,6 +9,7 @@ Legend: `B` worlds, `N` particles, `K` colliders, cells of the active box flatte
 import warp as wp
 
 from reverie.physics.kernels import beside, chosen
+from reverie.physics.mpm import material
 
 _types = chosen()
 REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
@@ -27,6 +28,9 @@ COROTATED = wp.constant(1)
 VON_MISES = wp.constant(2)
 SAND = wp.constant(3)
 LIQUID = wp.constant(4)
+SNOW = wp.constant(5)
+STRETCHED, HARDENING = wp.constant(material.STRETCHED), wp.constant(material.HARDENING)
+PACKED = wp.constant(material.PACKED)
 
 
 @wp.func
@@ -87,6 +91,45 @@ def neo_hookean(trial: MAT33, mu: REAL, lam: REAL):
 def corotated(trial: MAT33, mu: REAL, lam: REAL):
     ratio = wp.sqrt(wp.determinant(trial))
     return REAL(2.0) * mu * (trial - root(trial)) + (lam * (ratio - REAL(1.0)) * ratio) * unit()
+
+
+@wp.func
+def clamped(b: MAT33, low: REAL, high: REAL):
+    """b with its eigenvalues held in low .. high (see `Clamped` of the reference)."""
+    q, d = wp.eig3(REAL(0.5) * (b + wp.transpose(b)))
+    held = VEC3(wp.clamp(d[0], low, high), wp.clamp(d[1], low, high), wp.clamp(d[2], low, high))
+    return q * wp.diag(held) * wp.transpose(q)
+
+
+@wp.func_grad(clamped)
+def adj_clamped(b: MAT33, low: REAL, high: REAL, slope: MAT33):
+    q, d = wp.eig3(REAL(0.5) * (b + wp.transpose(b)))
+    s = wp.transpose(q) * slope * q
+    for i in range(3):
+        if d[i] < low:
+            wp.adjoint[low] += s[i, i]
+        if d[i] > high:
+            wp.adjoint[high] += s[i, i]
+        for j in range(3):
+            one, two = wp.clamp(d[i], low, high), wp.clamp(d[j], low, high)
+            share = REAL(0.0)
+            if wp.abs(d[i] - d[j]) > REAL(1.0e-7):
+                share = (one - two) / (d[i] - d[j])
+            elif d[i] == one and d[j] == two:
+                share = REAL(1.0)
+            s[i, j] = share * s[i, j]
+    s = q * s * wp.transpose(q)
+    wp.adjoint[b] += REAL(0.5) * (s + wp.transpose(s))
+
+
+@wp.func
+def snow(trial: MAT33, past: REAL, mu: REAL, lam: REAL, limit: REAL):
+    """b after the flow, log J_P, and tau."""
+    low, high = REAL(1.0) - limit, REAL(1.0) + REAL(STRETCHED) * limit
+    after = clamped(trial, low * low, high * high)
+    memory = past + REAL(0.5) * wp.log(wp.determinant(trial) / wp.determinant(after))
+    hard = wp.exp(REAL(HARDENING) * wp.min(REAL(1.0) - wp.exp(memory), REAL(PACKED)))
+    return after, memory, corotated(after, hard * mu, hard * lam)
 
 
 @wp.func
@@ -161,6 +204,8 @@ def respond(
         tau = liquid(rate, memory, lam, viscosity)
     elif material == VON_MISES:
         after, tau = von_mises(trial, mu, lam, limit)
+    elif material == SNOW:
+        after, memory, tau = snow(trial, past, mu, lam, limit)
     else:
         after, memory, tau = sand(trial, past, mu, lam, limit)
     return after, memory, tau
@@ -218,7 +263,9 @@ def accelerate(
     u = grid[e, cell]
     m = u[3]
     if m > REAL(0.0):
-        velocity[e, cell] = VEC3(u[0], u[1], u[2]) / m + dt * gravity[e]
+        # By scalars: the adjoint of a vector over m has 1 / m^2, which float32 cannot hold at the
+        # nodes that a particle on the border of a cell barely reaches.
+        velocity[e, cell] = VEC3(u[0] / m, u[1] / m, u[2] / m) + dt * gravity[e]
 
 
 @wp.kernel

@@ -36,6 +36,21 @@ class Kind(IntEnum):
     """
     LIQUID = 4
     """tau = -J p 1 + viscous, p = K / 7 (J^-7 - 1) (Tait), shear stress 2 eta dev(grad v) J."""
+    SNOW = 5
+    """Corotated with the moduli h mu and h lam, h = e^(10 min(1 - J_P, 1/5)): the stretches stay in
+    1 - c .. 1 + 0.3 c, and the volume J_P of what goes beyond hardens snow that was pressed and
+    softens what was torn (Stomakhin et al. 2013). Their c is 0.025; the bound of h is ours.
+    """
+
+
+STRETCHED = 0.3
+"""How far snow is stretched before it tears, as a share of how far it is pressed before it packs
+(Stomakhin et al. 2013)."""
+HARDENING = 10.0
+"""xi of snow (Stomakhin et al. 2013)."""
+PACKED = 0.2
+"""The most 1 - J_P that hardens snow further: its moduli rise by e^2 at most, which `stable_dt`
+counts, and what presses harder than that packs it without end."""
 
 
 class MPMState(NamedTuple):
@@ -50,7 +65,8 @@ class MPMState(NamedTuple):
     strain: Tensor
     """b `[B, N, 3, 3]`, 1 at rest."""
     memory: Tensor
-    """`[B, N]`: J of a liquid (1 at rest); the open volume log J of sand (0 at rest); else 0."""
+    """`[B, N]`: J of a liquid (1 at rest); the open volume log J of sand and log J_P of snow (0 at
+    rest); else 0."""
 
 
 class MPMParams(NamedTuple):
@@ -65,7 +81,7 @@ class MPMParams(NamedTuple):
     lam: Tensor
     """Lame's first parameter, or a liquid's bulk modulus K `[B, N]` [Pa]."""
     limit: Tensor
-    """Yield stress [Pa], or a = sqrt(2) / 3 tan f of sand's friction angle f."""
+    """Yield stress [Pa], a = sqrt(2) / 3 tan f of sand's friction angle f, or c of snow."""
     viscosity: Tensor
     """eta `[B, N]` [Pa s]."""
     gravity: Tensor

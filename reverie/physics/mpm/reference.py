@@ -9,21 +9,31 @@ MLS-MPM (Hu et al. 2018) with quadratic B-splines and affine transfers (Jiang et
     v_p = sum_i w_ip u_i,  C_p = 4 / dx^2 sum_i w_ip u_i (x_i - x_p)^T,  x_p += dt v_p
 
 Isotropic laws need b alone, so no singular values are taken: log and exp of b are series, its root
-is Newton's, and all have gradients where strains coincide.
+is Newton's; for the bounds of snow the eigenvalues are. All have gradients where strains coincide.
 
 Legend: `B` worlds, `N` particles, `K` tools, `M` nodes of the active box.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from reverie.physics.mpm.material import Kind, MPMParams, MPMState
+from reverie.physics.mpm.material import (
+    HARDENING,
+    PACKED,
+    STRETCHED,
+    Kind,
+    MPMParams,
+    MPMState,
+)
 from reverie.physics.tools import Shape, Tools, distance
 from reverie.physics.turn import rotate, rotate_back, turned
+
+TINY = 1e-7
+"""Eigenvalues closer than this are one."""
 
 
 class Box(NamedTuple):
@@ -130,6 +140,7 @@ def deform(
         Kind.VON_MISES: _von_mises,
         Kind.SAND: _sand,
         Kind.LIQUID: _liquid,
+        Kind.SNOW: _snow,
     }
     for number, law in laws.items():
         own = kind == number
@@ -174,6 +185,48 @@ def _corotated(trial: Tensor, state: MPMState, params: MPMParams, dt: float) -> 
     j = torch.linalg.det(trial).sqrt()
     volume = _wide(params.lam * (j - 1) * j) * _eye(trial)
     return trial, state.memory, _wide(2 * params.mu) * (trial - root(trial)) + volume
+
+
+def _snow(trial: Tensor, state: MPMState, params: MPMParams, dt: float) -> Law:
+    low, high = (1 - params.limit).square(), (1 + STRETCHED * params.limit).square()
+    after: Tensor = Clamped.apply(trial, low, high)
+    beyond = torch.linalg.det(trial).log() - torch.linalg.det(after).log()
+    memory = state.memory + 0.5 * beyond
+    hard = (HARDENING * (1 - memory.exp()).clamp_max(PACKED)).exp()
+    harder = params._replace(mu=hard * params.mu, lam=hard * params.lam)
+    return after, memory, _corotated(after, state, harder, dt)[2]
+
+
+class Clamped(torch.autograd.Function):
+    """b with its eigenvalues l held in low .. high, `[..., 3, 3]` and `[...]` twice.
+
+    In its eigenvectors its derivative is P * db, P_ij = (c_i - c_j) / (l_i - l_j) of the held c,
+    which is 0 or 1 where both are beyond the same bound or both inside: nothing divides by zero.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Eigenvalues held."""
+        value, vector = torch.linalg.eigh(0.5 * (b + b.mT))
+        held = value.clamp(low[..., None], high[..., None])
+        ctx.save_for_backward(value, held, vector)
+        return vector @ torch.diag_embed(held) @ vector.mT
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of b and of both bounds."""
+        value, held, vector = ctx.saved_tensors
+        slope = vector.mT @ grads[0] @ vector
+        apart, held_apart = (x[..., :, None] - x[..., None, :] for x in (value, held))
+        inside = (value == held).to(value)
+        share = 0.5 * (inside[..., :, None] + inside[..., None, :])
+        share = torch.where(
+            apart.abs() > TINY, held_apart / torch.where(apart == 0, 1.0, apart), share
+        )
+        of_b = vector @ (share * slope) @ vector.mT
+        own = slope.diagonal(dim1=-2, dim2=-1)
+        of_low, of_high = ((own * beyond).sum(-1) for beyond in (value < held, value > held))
+        return 0.5 * (of_b + of_b.mT), of_low, of_high
 
 
 def _von_mises(trial: Tensor, state: MPMState, params: MPMParams, dt: float) -> Law:

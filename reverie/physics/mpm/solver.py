@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from reverie.physics import kernels
-from reverie.physics.mpm.material import Kind, MPMParams, MPMState
+from reverie.physics.mpm.material import HARDENING, PACKED, Kind, MPMParams, MPMState
 from reverie.physics.mpm.reference import active_box, substep
 from reverie.physics.tools import Shape, Tools
 
@@ -87,10 +87,11 @@ class MPM:
     def stable_dt(self, params: MPMParams) -> float:
         """The largest stable dt [s]: a sound wave crosses half a cell, 0.5 dx / sqrt(P / rho).
 
-        P = lam + 2 mu (K for a liquid) is the stiffness of a plane wave.
+        P = lam + 2 mu (K for a liquid; of snow, when packed) is the stiffness of a plane wave.
         """
         density = params.mass / params.volume
-        wave = ((params.lam + 2 * params.mu) / density).sqrt().max()
+        packed = torch.where(self.kind == Kind.SNOW, math.exp(HARDENING * PACKED), 1.0)
+        wave = (packed * (params.lam + 2 * params.mu) / density).sqrt().max()
         return float(0.5 * self.dx / wave)
 
     def check(self, params: MPMParams) -> None:

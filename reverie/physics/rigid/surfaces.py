@@ -146,7 +146,8 @@ def _rims(shape: Shape, up: Tensor) -> Tensor:
     """
     radius, half = shape.size[..., :1], shape.size[..., 1:2]
     axis, side = shape.rotation[..., 2], shape.rotation[..., 0]
-    down = -(up - spatial.dot(up, axis) * axis) + 1e-6 * side
+    down = -(up - spatial.dot(up, axis) * axis) + 1e-4 * side
+    down = down - spatial.dot(down, axis) * axis  # rounding leaves some along the axis
     down = down / spatial.dot(down, down).sqrt()
     across = spatial.cross(axis, down)
     found = [

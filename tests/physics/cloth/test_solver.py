@@ -536,3 +536,19 @@ def test_worlds_do_not_know_each_other() -> None:
         )
         assert torch.allclose(one[0].position, both[0].position[part], atol=1e-12)
         assert torch.allclose(one[2], both[2][part], atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["warp", "torch"])
+def test_cloth_that_lies_exactly_on_the_floor_stays_there_whatever_its_height(backend) -> None:
+    """Of the slopes on both sides of the surface, 0 where it is free and 1 - lift where it is in,
+    neither is 1, which would be the slope of no floor at all."""
+    mesh = grid(0.1, 0.1, 2, 2)
+    start = at_rest(mesh, 1, DOUBLE)
+    params = fabric(mesh, start.position, density=0.2, stretch=10.0, thickness=0.01)
+    x = start.position.clone()
+    x[..., 2] = 0.005
+    x.requires_grad_()
+    cloth = Cloth(mesh, (Shape.PLANE,), dt=1e-3, backend=backend, checked=False)
+    after, _, _ = cloth(ClothState(x, start.velocity), params, tools([(0.0, 0.0, 0.0)]), 1)
+    (slope,) = torch.autograd.grad(after.position[..., 2].sum(), x)
+    assert (slope[..., 2] < 0.99).all()

@@ -250,7 +250,7 @@ def test_one_step_has_the_gradient_of_finite_differences() -> None:
         )
         return (*after, moved.place, moved.turn, impulse)
 
-    assert gradcheck(step, leaves, eps=1e-7, atol=1e-4, rtol=1e-5, fast_mode=True)
+    assert gradcheck(step, leaves, eps=1e-8, atol=1e-4, rtol=1e-5, fast_mode=True)
 
 
 def test_what_flew_off_is_an_error() -> None:

@@ -149,3 +149,21 @@ def test_sand_and_liquids_come_to_rest_as_heap_and_as_pool() -> None:
         heights[kind] = after.position[..., 2].mean().item()
         assert after.position[..., 2].min() > -0.01
     assert 0 < heights[Kind.LIQUID] < 0.7 * heights[Kind.SAND] < 0.7 * 0.08
+
+
+def test_in_float32_a_particle_on_the_border_of_a_cell_has_a_gradient() -> None:
+    """Two of its weights are 1e-14: the squares of masses of such nodes are zero in float32."""
+    kinds = torch.zeros(1, dtype=torch.int64)
+    x = torch.tensor([[[0.06 - 1e-8, 0.06 - 1e-8, 0.045]]], dtype=torch.float64)
+    slopes = []
+    for dtype in (torch.float32, torch.float64):
+        made = params(1, 1, dtype=dtype)
+        start = at_rest(x.to(dtype), kinds)
+        leaves = [y.clone().requires_grad_() for y in (start.position, made.mass)]
+        solver = MPM(kinds, [Shape.PLANE], dx=0.04, dt=1e-3, backend="warp")
+        state, given = start._replace(position=leaves[0]), made._replace(mass=leaves[1])
+        after, _, force = solver(state, given, floor(1, 0.03, 0.5, dtype), 3)
+        total = after.position.sum() + after.velocity.sum() + force.sum()
+        slopes.append(torch.autograd.grad(total, leaves))
+    for one, two in zip(*slopes, strict=True):
+        torch.testing.assert_close(one.double(), two, rtol=1e-3, atol=1e-3)

@@ -5,7 +5,7 @@ import torch
 
 from reverie.core import tree
 from reverie.physics import kernels
-from reverie.physics.rigid import RigidState, rigid_step
+from reverie.physics.rigid import RigidState, load, rigid_step
 from tests.physics.rigid.scenes import F64, QUADRUPED, loaded, world
 
 BALL = '<body><freejoint/><geom size="0.1" mass="2" pos="0.1 0 0"/></body>'
@@ -84,3 +84,18 @@ def test_what_the_kernels_do_not_know_runs_in_torch(monkeypatch):
         for b in ("auto", "torch")
     ]
     assert torch.equal(moved[0].velocity, moved[1].velocity)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("yaw", [25, -40, 90])
+def test_a_cylinder_that_stands_is_not_kicked_whatever_its_yaw(backend, yaw):
+    body = (
+        f'<body pos="0 0 0.043" euler="0 0 {yaw}"><freejoint/>'
+        '<geom type="cylinder" size="0.043 0.043" mass="0.2"/></body>'
+    )
+    found = load(world(body))
+    state, top = found.poses["default"], 0.0
+    for _ in range(25):
+        state = rigid_step(found.model, state, found.params, None, 0.004, 2, backend=backend)
+        top = max(top, float(state.position[0, 2]))
+    assert top < 0.0431 and float(state.velocity.abs().max()) < 0.01

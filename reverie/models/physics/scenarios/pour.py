@@ -197,10 +197,11 @@ def _pour(numbers: Numbers) -> Scene:
     ends, sides = (WALL, q + 2 * WALL, high), (p + 2 * WALL, WALL, high)
     walls = [(place + s * (p + WALL), 0.0, 0.0) for s in (-1, 1)]
     walls += [(place, s * (q + WALL), 0.0) for s in (-1, 1)]
+    text = cup(lip, (a, b), deep)
     world = World(
         dt=DT,
         ticks=4,
-        robot=load(cup(lip, (a, b), deep)),
+        robot=load(text),
         substeps=10,
         matter=water,
         obstacles=grounded(walls, [ends, ends, sides, sides]),
@@ -214,6 +215,7 @@ def _pour(numbers: Numbers) -> Scene:
         knobs=("gravity", "matter_mass"),
         spread=1.1,
         view=(-60.0, 32.0, 0.75),
+        mjcf=text,
     )
 
 

@@ -1,6 +1,6 @@
 """A training scenario: a kind, a seed, a difficulty, and the numbers that were drawn from them.
 
-    numbers = kind.draw(seed, difficulty)     layout, sizes, materials, goals: JSON, and all there is
+    numbers = kind.draw(seed, difficulty)     layout, materials, goals: JSON, and all there is
     scene   = kind.scene(numbers)             the world, its task, what differs between episodes
     plan    = kind.plan(model, numbers)       a solution by construction, where there is one
 

@@ -60,7 +60,8 @@ def point_of(kind: int, r: MAT33, size: VEC3, corner: VEC3, up: VEC3):
         at = (corner[2] * size[1]) * axis  # 0 where it is found by `nearest`
     elif kind == _CYLINDER:
         side = VEC3(r[0, 0], r[1, 0], r[2, 0])
-        down = wp.normalize(wp.dot(up, axis) * axis - up + REAL(1.0e-6) * side)
+        down = wp.dot(up, axis) * axis - up + REAL(1.0e-4) * side
+        down = wp.normalize(down - wp.dot(down, axis) * axis)  # rounding leaves some along the axis
         across = wp.cross(axis, down)
         at = (corner[0] * size[1]) * axis
         at = at + size[0] * (corner[1] * down + corner[2] * across)
