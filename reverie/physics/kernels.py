@@ -228,9 +228,8 @@ class _Run(torch.autograd.Function):
 def _named(program: Program, tensors: Sequence[Tensor]) -> tuple[State, State]:
     """State and what is given, by name, without a graph."""
     whole = [x.detach().contiguous() for x in tensors]
-    count = len(program.state)
-    first = dict(zip(program.state, whole[:count], strict=True))
-    return first, dict(zip(program.given, whole[count:], strict=True))
+    first = dict(zip(program.state, whole, strict=False))
+    return first, dict(zip(program.given, whole[len(first) :], strict=True))
 
 
 def _workspace(program: Program, first: State, given: State) -> _Workspace:
