@@ -102,7 +102,8 @@ def particles(kind: Kind, backend: Any) -> tuple[Callable[..., Any], list[Tensor
 @BACKENDS
 @pytest.mark.parametrize("kind", list(Kind))
 def test_particles(kind: Kind, backend: str) -> None:
-    assert worst(*particles(kind, backend)) < TOLERANCE
+    h = 1e-4 if kind == Kind.SNOW else 1e-5  # rounding of its eigenvalues is a hundred times larger
+    assert worst(*particles(kind, backend), h=h) < TOLERANCE
 
 
 # -------------------------------------------------------------------------------------------------
