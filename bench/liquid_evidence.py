@@ -1,6 +1,6 @@
 """What the two liquids give where the answer is known: material point method beside SPH.
 
-    PYTHONPATH=. python bench/liquid_evidence.py --out FILE [--scenes swirl slosh ...] [--solvers mpm sph]
+    PYTHONPATH=. python bench/liquid_evidence.py --out FILE [--scenes swirl ...] [--solvers mpm sph]
 
 Both have the same fluid, particles and sound speed; walls are the same planes. Flat scenes are
 slabs: of the material point method two cells (four particles) thick between smooth planes, which

@@ -1,8 +1,8 @@
 """A substep of smoothed particles as launches of kernels, over lists of neighbours kept a while.
 
-A list is made for a reach a little beyond the kernel's, and serves until a particle has gone half of
-what is beyond. It is ascending, and pairs out of reach add nothing, so results are the same to the
-bit whenever it was made (but for thin periodic boxes, where pairs of images may change places).
+A list is made for a reach a little beyond the kernel's, and serves until a particle has gone half
+of what is beyond. It is ascending, and pairs out of reach add nothing, so results are the same to
+the bit whenever it was made (but for thin periodic boxes, where pairs of images may change places).
 
 Legend: `B` worlds, `N` particles, `P` pairs, `K` tools.
 """
@@ -31,6 +31,7 @@ class NearList:
     """Of one set of particles: who is near whom, in buffers that stay where they are."""
 
     def __init__(self, law: Law, t: Any) -> None:
+        """`t`: the kernels of lists, in the precision of the particles."""
         self.law, self.t = law, t
         self.reach = (2 + BEYOND) * law.h
         self.made: Tensor | None = None
@@ -111,6 +112,7 @@ class SPHProgram:
     ) -> None:
         self.shapes, self.law = shapes, law
         self.t = t = kernels.load("reverie.physics.sph.kernels", dtype)
+        self.near = kernels.load("reverie.physics.sph.near.kernels", dtype)
         self.lists = _Lists()
         wp = kernels.warp()
         tool_state = {"place": t.VEC3, "turn": t.QUAT, "total": t.VEC6}
@@ -137,7 +139,7 @@ class SPHProgram:
         if key not in found:
             while len(found) >= kernels.SPACES:
                 found.pop(next(iter(found)))
-            found[key] = NearList(self.law, self.t)
+            found[key] = NearList(self.law, self.near)
         return found[key]
 
     def _key(self, tensors: Mapping[str, Tensor]) -> tuple[int, int]:
@@ -148,7 +150,7 @@ class SPHProgram:
         wp, x = kernels.warp(), tensors["x"]
         near, all_particles = self._list(x), (len(x), x.shape[1])
         between = ("inner", "sums", "kick", "speed", "rates", "pressure")
-        shapes = dict.fromkeys(between, all_particles)
+        shapes: dict[str, Any] = dict.fromkeys(between, all_particles)
         shapes["impulse"] = tensors["place"].shape[:2]
         apart = wp.from_torch(near.apart, dtype=wp.vec3i)
         return {

@@ -10,20 +10,20 @@ Weakly compressible, with Wendland's C2 kernel W of support H = 2 h, d = x_i - x
                - 2 delta h c_0 sum_j m_j / rho_j F (rho_j - rho_i + rho_0 / c_0^2 g.d)
     x_i'     = x_i + dt v_i'
 
-Viscosity is Morris' (1997), the diffusion of density Molteni's (2009) with the hydrostatic part left
-out (Fourtakas et al. 2019). Walls are semi-analytic (Kulasegaram et al. 2004; Ferrand et al. 2013):
-from the kernel of a particle at distance phi, tool k cuts away the share gamma, and its surface has
-the weight b, the integral of W over it: both in closed form for a plane (`cut`), of which boxes and
-balls are made, and which capsules and cylinders are taken for. With s = 1 - gamma and n the normal,
+Viscosity is Morris' (1997), the diffusion of density Molteni's (2009) with the hydrostatic part
+left out (Fourtakas et al. 2019). Walls are semi-analytic (Kulasegaram et al. 2004; Ferrand et al.
+2013): from the kernel of a particle at distance phi, tool k cuts away the share gamma, and its
+surface has the weight b, the integral of W over it: both in closed form for a plane (`cut`), of
+which boxes and balls are made, and which capsules and cylinders are taken for. With s = 1 - gamma and n the normal,
 
     s_i      = prod_k s_k
-    pressure   (2 p_i - phi rho_i g.n) b / (rho_i s_k) n, never a pull: p at the wall by dp/dn = rho g.n
+    pressure   (2 p_i - phi rho_i g.n) b / (rho_i s_k) n, never a pull; dp/dn = rho g.n
     viscosity  -2 eta b / (rho_i phi s_k) (v_i' - u_k) min(1, 2 friction), implicit
     density    -rho_i b / s_k (v_i' - u_k).n
 
-With these the operators are exact for linear fields up to flat walls, pairs of walls at right angles
-included, and viscosity for quadratic ones. What walls give a particle, and what the division by s
-adds to A, the tools lose.
+With these the operators are exact for linear fields up to flat walls, pairs of walls at right
+angles included, and viscosity for quadratic ones. What walls give a particle, and what the division
+by s adds to A, the tools lose.
 
 Legend: `B` worlds, `N` particles, `K` tools, `P` pairs.
 """

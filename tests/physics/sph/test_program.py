@@ -11,7 +11,7 @@ from reverie.physics.sph.reference import Law
 def listed(x: torch.Tensor, period: Period) -> list[list[int]]:
     """Pairs of a list, in its order."""
     near = NearList(
-        Law(0.15, 1e-3, 0.0, 0.0, period), kernels.load("reverie.physics.sph.kernels", x.dtype)
+        Law(0.15, 1e-3, 0.0, 0.0, period), kernels.load("reverie.physics.sph.near.kernels", x.dtype)
     )
     near.renew(x)
     rows = near.first.diff().long()
@@ -36,7 +36,7 @@ def test_a_list_grows_with_what_it_holds() -> None:
     draws = torch.Generator().manual_seed(1)
     near = NearList(
         Law(0.15, 1e-3, 0.0, 0.0, (0.0, 0.0, 0.0)),
-        kernels.load("reverie.physics.sph.kernels", torch.float32),
+        kernels.load("reverie.physics.sph.near.kernels", torch.float32),
     )
     wide = torch.rand(1, 60, 3, generator=draws) * 3
     first = near.renew(wide)
