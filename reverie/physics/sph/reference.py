@@ -14,7 +14,8 @@ Viscosity is Morris' (1997), the diffusion of density Molteni's (2009) with the 
 left out (Fourtakas et al. 2019). Walls are semi-analytic (Kulasegaram et al. 2004; Ferrand et al.
 2013): from the kernel of a particle at distance phi, tool k cuts away the share gamma, and its
 surface has the weight b, the integral of W over it: both in closed form for a plane (`cut`), of
-which boxes and balls are made, and which capsules and cylinders are taken for. With s = 1 - gamma and n the normal,
+which boxes and balls are made, and which capsules and cylinders are taken for. With s = 1 - gamma
+and n the normal,
 
     s_i      = prod_k s_k
     pressure   (2 p_i - phi rho_i g.n) b / (rho_i s_k) n, never a pull; dp/dn = rho g.n

@@ -26,7 +26,7 @@ def count_near(
 ):
     row = wp.tid()
     x = own[row]
-    found = 0
+    found = int(0)
     for a in range(-1, 2):
         for b in range(-1, 2):
             middle = cell[row] + a * stride_x + b * stride_y
