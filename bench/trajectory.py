@@ -11,9 +11,9 @@ Three tasks, each a plan of 40 decisions of 20 ms for a hand that moves in three
 The cost is minus the sum of the rewards (`Move`, `Shape`). Both methods are those of
 `reverie.plan` with their usual settings for such horizons, begin at the same plan (nothing; in
 `mould` slowly down, for without contact a press has no gradient), and are counted in simulated
-steps of the world (each candidate's 40; a step with its gradient is one) and in seconds. The target is
-97 % of the way from the cost of the first guess to the least cost that either method found within
-its budget. One core, float32, three seeds.
+steps of the world (each candidate's 40; a step with its gradient is one) and in seconds. The target
+is 97 % of the way from the cost of the first guess to the least cost that either method found
+within its budget. One core, float32, three seeds.
 """
 
 from __future__ import annotations

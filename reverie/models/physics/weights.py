@@ -38,6 +38,7 @@ def fingerprint(model: Physics) -> str:
         world.robot.params if world.robot else (),
         world.matter.params if world.matter else (),
         world.cloth.params if world.cloth else (),
+        world.liquid.params if world.liquid else (),
         world.hands.start if world.hands else (),
         world.obstacles[1] if world.obstacles else (),
     ]
