@@ -21,7 +21,7 @@ from reverie.core.model import Obs, Transition
 from reverie.core.spec import Input, Output, Space, Spec
 from reverie.models.physics.config import PhysicsConfig
 from reverie.models.physics.loss import one_step
-from reverie.models.physics.task import Task
+from reverie.models.physics.task import PARTS, Task
 from reverie.physics.picture import Viewer
 from reverie.physics.stepper import Stepper
 from reverie.physics.world import Backend, World, WorldState
@@ -62,7 +62,7 @@ class Physics(nn.Module):
         self.factors = nn.ParameterDict({k: nn.Parameter(torch.zeros(())) for k in config.learn})
         self.register_buffer("like", torch.zeros(()), persistent=False)
         begin = world.initial(1)
-        self.chosen = {part: _spread(begin, part, config.keypoints) for part in ("matter", "cloth")}
+        self.chosen = {part: _spread(begin, part, config.keypoints) for part in PARTS}
         self.viewer = Viewer(world, config.image, *config.view) if config.image else None
         goals = dict(task.goals) if task else {}
         low, high = config.spread

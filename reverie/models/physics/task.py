@@ -15,7 +15,9 @@ from torch import Tensor
 from reverie.core.spec import Space
 from reverie.physics.world import WorldState
 
-Part = Literal["matter", "cloth"]
+Part = Literal["matter", "cloth", "liquid"]
+PARTS: tuple[Part, ...] = ("matter", "cloth", "liquid")
+"""What has points: particles or vertices."""
 
 
 class Task(Protocol):

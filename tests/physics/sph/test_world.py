@@ -106,6 +106,7 @@ def test_a_liquid_is_a_world_model_with_a_gradient() -> None:
     packed = model.decode(state)["state"]
     assert packed.shape == (2, 100 * 7 + 7)
     assert not tree.differ(model.unpack(packed), state.world, 0.0)
+    assert model.decode(state)["keypoints"].shape == (2, 64, 3)
     plan = torch.zeros(12, 2, 1, 3)
     plan[..., 2] = -0.8
     plan.requires_grad_()
