@@ -43,9 +43,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from reverie.core import tree
 from reverie.core.model import Obs, Transition
 from reverie.core.spec import Space
+from reverie.envs.play import Episodes, Play
 from reverie.imagine import SHAC, CriticConfig, DescentConfig, SHACConfig
 from reverie.models.physics import Physics
 from reverie.models.physics.model import PhysicsState
@@ -207,8 +207,8 @@ SHAC_SETTINGS = SHACConfig(
     critic=CriticConfig(passes=4, minibatches=2, slow_rate=0.6),
     descent=DescentConfig(updates=600),
 )
-"""With a horizon of 32, as in the paper, and contacts as the file has them, gradients explode (a
-norm of a thousand) and it did not learn to walk in a minute."""
+"""A horizon of 32, as in the paper, with contacts as the file has them, did not learn to walk in a
+minute (by hand)."""
 
 
 def learn_shac(seed: int, curve: Curve, config: SHACConfig = SHAC_SETTINGS) -> SHAC:
@@ -240,42 +240,8 @@ PPO_SETTINGS: dict[str, Any] = {
 }
 
 
-class Simulation:
-    """Worlds that go on for ever: each begins anew where its episode ends. No graph."""
-
-    def __init__(self, count: int, seed: int) -> None:
-        self.model, self.draws, self.count = Runner(), Generator().manual_seed(seed), count
-        self.starts = starts(self.model)
-
-    def reset(self) -> Tensor:
-        """Features of so many starts `[B, D]`."""
-        self.state, self.age = self.starts(self.count, self.draws), torch.zeros(self.count)
-        return self.model.features(self.state)
-
-    @torch.no_grad()
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, list[dict[str, Any]]]:
-        """Features `[B, D]`, of a new start where an episode ended; rewards `[B]`; which ended
-        `[B]`; and of these the last features, and whether only time was up."""
-        after = self.model.step(self.state, action.unsqueeze(1), ())
-        assert after.reward is not None and after.continues is not None
-        self.state, self.age = after.state, self.age + 1
-        fallen = after.continues < 0.5
-        ended, seen = fallen | (self.age >= LIMIT), self.model.features(self.state)
-        notes: list[dict[str, Any]] = [{} for _ in range(self.count)]
-        index = ended.nonzero().squeeze(1)
-        if len(index):
-            for i in index.tolist():
-                notes[i] = {"terminal_observation": seen[i].numpy()}
-                notes[i]["TimeLimit.truncated"] = not bool(fallen[i])
-            fresh = self.starts(len(index), self.draws)
-            self.state = tree.map(lambda x, new: x.index_copy(0, index, new), self.state, fresh)
-            self.age[index] = 0
-            seen = self.model.features(self.state)
-        return seen, after.reward, ended, notes
-
-
 def worlds(count: int, seed: int) -> Any:
-    """The simulation as a `VecEnv` of stable-baselines3."""
+    """So many episodes in one batch, without a graph, as a `VecEnv` of stable-baselines3."""
     import gymnasium as gym
     import numpy as np
     from stable_baselines3.common.vec_env import VecEnv
@@ -284,21 +250,28 @@ def worlds(count: int, seed: int) -> Any:
         """As above."""
 
         def __init__(self) -> None:
-            self.simulation = Simulation(count, seed)
-            model = self.simulation.model
+            model = Runner()
+            self.play = Play(model, Episodes(starts(model), LIMIT), count)
             wide = np.full(model.feature_size, np.inf, np.float32)
             one = np.ones(model.spec.action.size, np.float32)
             super().__init__(count, gym.spaces.Box(-wide, wide), gym.spaces.Box(-one, one))
 
         def reset(self) -> Any:
-            return self.simulation.reset().numpy()
+            return self.play.reset(seed)["features"]
 
         def step_async(self, actions: Any) -> None:
-            self.action = torch.from_numpy(actions)
+            self.action = actions
 
         def step_wait(self) -> Any:
-            *numbers, notes = self.simulation.step(self.action)
-            return *(x.numpy() for x in numbers), notes
+            reward, fallen, late = self.play.step(self.action)
+            seen, ended = self.play.seen()["features"], fallen | late
+            notes = [
+                {"terminal_observation": x, "TimeLimit.truncated": not fell} if over else {}
+                for x, fell, over in zip(seen, fallen.tolist(), ended.tolist(), strict=True)
+            ]
+            self.play.renew(torch.from_numpy(ended))
+            seen = self.play.seen()["features"]
+            return seen, reward.astype(np.float32), ended, notes
 
         def close(self) -> None: ...
         def get_attr(self, attr_name: str, indices: Any = None) -> Any:

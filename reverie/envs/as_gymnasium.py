@@ -163,10 +163,9 @@ def _vector() -> Any:
         def step(self, actions: Any) -> tuple[Any, Any, Any, Any, Any]:
             renewed = self._over.clone()
             reward, over, late = self.play.step(np.asarray(actions))
-            if renewed.any():
-                self.play.renew(renewed)
-                fresh = renewed.numpy()
-                reward, over, late = reward * ~fresh, over & ~fresh, late & ~fresh
+            self.play.renew(renewed)
+            fresh = renewed.numpy()
+            reward, over, late = reward * ~fresh, over & ~fresh, late & ~fresh
             self._over = torch.from_numpy(over | late)
             return _given(self.play), reward, over, late, self._info()
 

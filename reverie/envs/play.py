@@ -80,8 +80,11 @@ class Play:
     @torch.no_grad()
     def renew(self, rows: Tensor) -> None:
         """Begin episodes `[B]` bool anew."""
-        fresh = self.episodes.begin(self.batch, self.generator)
-        self.state = tree.where(rows.to(tree.leaves(fresh)[0].device), fresh, self.state)
+        if not bool(rows.any()):
+            return
+        fresh = self.episodes.begin(int(rows.sum()), self.generator)
+        index = rows.nonzero().squeeze(1).to(tree.leaves(fresh)[0].device)
+        self.state = tree.map(lambda x, new: x.index_copy(0, index, new), self.state, fresh)
         self.age[rows] = 0
 
     @torch.no_grad()

@@ -203,8 +203,8 @@ class _Run(torch.autograd.Function):
         keep = keep and any(ctx.needs_input_grad)
         trail = _workspace(program, first, given).roll(first, given, substeps, keep)
         kept = [x for state in trail[1:-1] for x in state.values()] if keep else []
-        ctx.save_for_backward(*tensors, *kept)  # says so where one is written over before the way
-        ctx.call = (program, substeps, keep, len(tensors))  # back; and `checkpoint` sees them all
+        ctx.save_for_backward(*tensors, *kept)  # says so where one is written over; checkpoints see
+        ctx.call = program, substeps, keep, len(tensors)
         return tuple(trail[-1].values())
 
     @staticmethod

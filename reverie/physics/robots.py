@@ -83,6 +83,7 @@ def quadruped(
     gain: float = 40.0,
     friction: float = 0.8,
     terrain: Terrain | None = None,
+    more: str = "",
 ) -> str:
     """A trunk on four legs of three hinges each; position servos of `gain` [N m / rad].
 
@@ -94,6 +95,7 @@ def quadruped(
         gain: of the servos; they damp with a fortieth of it [N m s / rad].
         friction: of the feet on the floor.
         terrain: what it walks on, instead of a floor.
+        more: MJCF of other bodies (see `thing`).
     """
     half = leg / 2
     back, down = -0.5 * half, -(0.75**0.5) * half
@@ -123,7 +125,7 @@ def quadruped(
       <freejoint name="root"/>
       <geom class="touch" type="box" size="{sides}" mass="{mass}"/>{legs}
     </body>
-  </worldbody>
+    {more}  </worldbody>
   <actuator>{motors}
   </actuator>
 </mujoco>

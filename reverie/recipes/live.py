@@ -7,6 +7,7 @@ Legend: `T` decisions, `A` action.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,11 @@ def levers(made: Playground) -> tuple[str, ...]:
     """What each entry of an action moves, by name `[A]`."""
     world = made.scene.world
     names = [a.name for a in world.robot.model.actuators] if world.robot is not None else []
-    hands = len(world.hands.shapes) if world.hands is not None else 0
-    each = (made.model.spec.action.size - len(names)) // max(hands, 1)
-    entries = (*AXES[: min(each, 6)], *(f"entry {k}" for k in range(6, each)))
-    if each == 4:
-        entries = ("x", "y", "z", "grip")
-    return (*names, *(f"hand {h} {entry}" for h in range(hands) for entry in entries))
+    if world.hands is None:
+        return tuple(names)
+    entries = AXES[: 6 if world.hands.spin else 3] + (("grip",) if world.grips else ())
+    hands = range(len(world.hands.shapes))
+    return (*names, *(f"hand {h} {entry}" for h in hands for entry in entries))
 
 
 class Live:
@@ -57,7 +57,8 @@ class Live:
         self.words = gui.add_markdown("")
         with gui.add_folder("Sliders"):
             self.sliders = [gui.add_slider(n, -1.0, 1.0, 0.01, 0.0) for n in levers(self.made)]
-        self.again.on_click(lambda _: self.begin())
+        self.clicked = threading.Event()
+        self.again.on_click(lambda _: self.clicked.set())  # in a thread of the page's own
         self.begin()
 
     def begin(self) -> None:
@@ -75,7 +76,10 @@ class Live:
 
     @torch.no_grad()
     def tick(self) -> None:
-        """One decision, and its picture; an episode that is over begins anew."""
+        """One decision, and its picture; an episode that is over, or was asked to, begins anew."""
+        if self.clicked.is_set():
+            self.clicked.clear()
+            self.begin()
         if self.paused.value:
             return
         if self.age >= self.made.scene.limit:

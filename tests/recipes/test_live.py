@@ -42,7 +42,8 @@ def test_nothing_moves_while_it_is_paused_and_it_begins_anew(live):
     live.paused.value = True
     live.tick()
     assert live.age == 1
-    live.begin()
+    live.clicked.set()  # as the button does
+    live.tick()
     assert live.age == 0 and live.total == 0
     live.paused.value = False
     live.age = live.made.scene.limit

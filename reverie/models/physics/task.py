@@ -45,6 +45,16 @@ def points(state: WorldState, part: Part) -> Tensor:
     return found
 
 
+def length(x: Tensor, tiny: float = 1e-8) -> Tensor:
+    """sqrt(|x|^2 + tiny) of the last axis: it has a gradient at 0."""
+    return (x.square().sum(-1) + tiny).sqrt()
+
+
+def up(position: Tensor) -> Tensor:
+    """The share of a free root's z axis along the world's `[B]`, of positions `[B, Q]`."""
+    return 1 - 2 * (position[:, 4].square() + position[:, 5].square())
+
+
 @dataclass(frozen=True)
 class Move:
     """Bring the mean of particles or vertices to a goal: reward -|mean - goal| - c |a|^2."""
@@ -69,7 +79,7 @@ class Move:
     ) -> Tensor:
         """`[B]`."""
         away = points(after, self.part).mean(1) - context["goal"]
-        return -(away.square().sum(-1) + 1e-8).sqrt() - self.effort * action.square().sum(-1)
+        return -length(away) - self.effort * action.square().sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +144,6 @@ class Forward:
         """`[B]`."""
         q = after.robot.position
         speed = (q[:, 0] - before.robot.position[:, 0]) / self.dt
-        up = 1 - 2 * (q[:, 4].square() + q[:, 5].square())
         low = self.level * (q[:, 2] - self.height).square()
         effort = self.effort * action.square().sum(-1)
-        return speed - low - self.upright * (1 - up) - effort
+        return speed - low - self.upright * (1 - up(q)) - effort

@@ -3,6 +3,7 @@
 import torch
 
 from reverie.models.physics import Forward, Move, Shape
+from reverie.models.physics.task import length, up
 from tests.models.physics.worlds import leg, soft
 
 
@@ -37,3 +38,14 @@ def test_walking_is_paid_by_speed_height_and_posture() -> None:
     down = before._replace(robot=before.robot._replace(position=fallen))
     found = task.reward(before, torch.zeros(1, 1), down, {})
     torch.testing.assert_close(found, torch.tensor([2.0 - 0.1 - 2.0]), rtol=1e-4, atol=1e-4)
+
+
+def test_lengths_have_a_gradient_at_zero_and_tilt_is_that_of_the_quaternion() -> None:
+    x = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    found = length(x)
+    torch.testing.assert_close(found, torch.tensor([5.0, 1e-4]))
+    (slope,) = torch.autograd.grad(found.sum(), x)
+    torch.testing.assert_close(slope, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+    half = torch.tensor(0.35)
+    tilted = torch.tensor([[0.0, 0.0, 0.0, half.cos(), half.sin(), 0.0, 0.0]])
+    torch.testing.assert_close(up(tilted), (2 * half).cos()[None])

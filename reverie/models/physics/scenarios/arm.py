@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import require
+from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene, around, require
 from reverie.models.physics.scenarios.tasks import AWAY, Touch, aside, commanded, eased, named
 from reverie.physics import robots
 from reverie.physics.rigid import Loaded, load
@@ -145,12 +144,11 @@ def _reach(numbers: Numbers) -> Scene:
     text = robots.arm(links=tuple(numbers["links"]), gain=numbers["gain"], more=posts)
     robot = load(text)
     goal, wander = tuple(numbers["goal"]), numbers["wander"]
-    low, high = (tuple(x + side * wander for x in goal) for side in (-1, 1))
     return Scene(
         World(dt=DT, robot=robot, substeps=10),
         Touch(robot, named(robot, "tip")[0], goal, numbers["near"]),
         LIMIT,
-        goals={"goal": (low, high)},
+        goals={"goal": around(goal, wander)},
         knobs=("robot_mass",),
         spread=1.15,
         view=(-60.0, 30.0, 0.75),

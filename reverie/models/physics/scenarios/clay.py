@@ -15,17 +15,17 @@ from torch import Tensor
 
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import (
-    body,
+from reverie.models.physics.scenarios.scenario import (
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    around,
     end_of,
-    filled,
-    grounded,
-    legs,
-    length,
     require,
-    solids,
 )
+from reverie.models.physics.scenarios.soft import body, filled, grounded, legs, solids
+from reverie.models.physics.task import length
 from reverie.physics import mpm
 from reverie.physics.tools import Shape
 from reverie.physics.world import Hands, World, WorldState
@@ -179,13 +179,11 @@ def _cut(numbers: Numbers) -> Scene:
     task = Parted(
         (math.cos(yaw), math.sin(yaw)), numbers["gap"], numbers["share"], numbers["tolerance"], EDGE
     )
-    wander = numbers["wander"]
-    ends = (numbers["share"] - wander,), (numbers["share"] + wander,)
     return Scene(
         world,
         task,
         LIMIT,
-        goals={"share": ends},
+        goals={"share": around((numbers["share"],), numbers["wander"])},
         knobs=("matter_mass", "matter_limit"),
         spread=1.15,
         view=(-65.0, 38.0, 0.8),

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import end_of, require
+from reverie.models.physics.scenarios.scenario import (
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    around,
+    end_of,
+    require,
+)
 from reverie.models.physics.scenarios.tasks import (
     Bring,
-    cans,
     commanded,
     eased,
+    laid,
     named,
     scattered,
     size_of,
@@ -123,24 +130,14 @@ def _lift(numbers: Numbers) -> Scene:
     bounds = {"size": (0.02, 0.045), "mass": (0.02, 1.0), "friction": (0.3, 1.5)}
     require(numbers, {**bounds, "near": (1e-3, 0.2), "wander": (0.0, 0.2), "goal": (-0.45, 0.55)})
     size = size_of(numbers["shape"], numbers["size"])
-    thing = robots.thing(
-        "thing",
-        numbers["shape"],
-        size,
-        (*numbers["start"], size[-1]),
-        turn=numbers["turn"],
-        mass=numbers["mass"],
-        friction=numbers["friction"],
-    )
-    text = robots.gripper(friction=0.3, more=thing + cans(numbers["cans"], 0.5))
+    text = robots.gripper(friction=0.3, more=laid(numbers, size))
     robot = load(text)
     goal, wander = tuple(numbers["goal"]), numbers["wander"]
-    low, high = (tuple(x + side * wander for x in goal) for side in (-1, 1))
     return Scene(
         World(dt=DT, robot=robot, substeps=10),
         Bring(robot, "thing", named(robot, *PADS), goal, numbers["near"]),
         LIMIT,
-        goals={"goal": (low, high)},
+        goals={"goal": around(goal, wander)},
         knobs=("robot_mass", "robot_friction"),
         spread=1.15,
         view=(-60.0, 25.0, 0.65),

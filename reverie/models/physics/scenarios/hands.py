@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reverie.core import rollout, tree
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Numbers
+from reverie.models.physics.scenarios.scenario import Numbers, end_of
+from reverie.models.physics.scenarios.soft import grounded, solids
+from reverie.models.physics.task import length
 from reverie.physics import cloth
 from reverie.physics.cloth import ClothMesh
+from reverie.physics.stepper import smooth
 from reverie.physics.tools import Shape, Tools
 from reverie.physics.world import Fabric, Hands, World, WorldState
 
@@ -36,7 +38,6 @@ SPEED = 0.8
 """Of a hand [m/s]."""
 LET_GO = 0.32
 """[s] in which a plan opens its hands: slowly, so that cloth in tension does not snap."""
-LEVEL = torch.tensor([1.0, 0.0, 0.0, 0.0])
 KNOBS = ("cloth_mass", "cloth_bend")
 Way = Tensor | Callable[[Tensor], Tensor]
 
@@ -75,7 +76,7 @@ class Arrange:
     def away(self, state: WorldState) -> Tensor:
         """Distances `[B, V]` from where vertices should be [m]."""
         x: Tensor = state.cloth.position
-        return ((x - self.target.to(x)).square().sum(-1) + 1e-10).sqrt()
+        return length(x - self.target.to(x), 1e-10)
 
     def reward(
         self, before: WorldState, action: Tensor, after: WorldState, context: Mapping[str, Tensor]
@@ -89,20 +90,6 @@ class Arrange:
         share = (self.away(state) < self.near).to(x).mean(-1)
         let_go = torch.cdist(state.hands.place, x).amin((1, 2)) > self.clear
         return (share >= self.enough) & (x[..., 2].amax(1) < self.flat) & let_go
-
-
-def still(places: Tensor, extent: Sequence[float], friction: float, turn: Tensor) -> Tools:
-    """Tools `[1, K]` that stand still at places `[K, 3]`."""
-    zero = torch.zeros(1, len(places), 3)
-    size, rough = torch.tensor([*extent]).expand_as(zero), torch.full_like(zero[..., 0], friction)
-    return Tools(places[None].float(), turn.expand(1, len(places), 4), zero, zero, size, rough)
-
-
-def positive(numbers: Numbers, *names: str) -> None:
-    """Raise ValueError where one is not."""
-    for name in names:
-        if not numbers[name] > 0:
-            raise ValueError(f"{name!r} is {numbers[name]}; give more than 0.")
 
 
 def frame(yaw: float) -> Tensor:
@@ -144,9 +131,8 @@ def in_hands(
         holder[vertex] = hand
     vertices, holders = [*held], [*held.values()]
     corners = [vertices[holders.index(hand)] for hand in range(max(holders) + 1)]
-    balls = still(place[corners] + off, (FINGER, 0.0, 0.0), 0.3, LEVEL)
-    table = still(torch.zeros(1, 3), (0.0, 0.0, 0.0), numbers["friction"], LEVEL)
-    shapes: tuple[Shape, ...] = (Shape.PLANE,)
+    balls = solids((place[corners] + off).tolist(), [(FINGER, 0.0, 0.0)] * len(corners), 0.3)
+    shapes, table = grounded(friction=numbers["friction"])
     if more is not None:
         shapes += more[0]
         table = Tools(*(torch.cat(pair, 1) for pair in zip(table, more[1], strict=True)))
@@ -166,7 +152,7 @@ def path(*legs: tuple[float, Way], start: Tensor) -> Tensor:
     for seconds, where in legs:
         count = max(round(seconds / DT), 1)
         share = torch.arange(1, count + 1) / count
-        share = (share * share * (3 - 2 * share))[:, None]
+        share = smooth(share)[:, None]
         here = points[-1][-1]
         points.append(where(share) if callable(where) else here + share * (where - here))
     return torch.cat(points)
@@ -186,13 +172,9 @@ def plan(paths: Sequence[Tensor], let_go: int, limit: int) -> Tensor:
     return torch.cat(found, 1).clamp(-1, 1).float()
 
 
-@torch.no_grad()
 def best(model: Physics, plans: Sequence[Tensor]) -> Tensor:
     """Of plans `[K, T, A]` the one that ends best, after imagining all in one batch."""
-    every = torch.stack([*plans], 1)
-    end = rollout.imagine(model, model.initial(len(plans)), every.unsqueeze(2), (), keep="last")
-    task = model.task
+    task, state = model.task, end_of(model, torch.stack([*plans]))
     assert isinstance(task, Arrange)
-    state: WorldState = tree.select(end.states, 0).world
     score = task.success(state, {}).float() - task.away(state).mean(-1)
     return plans[int(score.argmax())]

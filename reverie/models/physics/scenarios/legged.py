@@ -17,9 +17,11 @@ from torch.nn import functional
 from reverie.core import rollout, tree
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics, PhysicsState
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
+from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene, around
+from reverie.models.physics.task import up
 from reverie.physics import robots
 from reverie.physics.rigid import load
+from reverie.physics.stepper import smooth
 from reverie.physics.terrain import KINDS, Terrain, terrain
 from reverie.physics.world import World, WorldState
 
@@ -95,11 +97,6 @@ class Walk:
         return there & (up(q) > 0.8) & (self.clear(q) > 0.5 * self.stand)
 
 
-def up(position: Tensor) -> Tensor:
-    """The share of the root's z axis along the world's `[B]`, of positions `[B, Q]`."""
-    return 1 - 2 * (position[:, 4].square() + position[:, 5].square())
-
-
 def _draw_walk(draw: Draw) -> dict[str, Any]:
     """Ground whose relief grows with the difficulty, and a robot that differs from its like."""
     kind = draw.one_of(*KINDS)
@@ -133,8 +130,8 @@ def _walk(numbers: Numbers) -> Scene:
         gain=numbers["gain"],
         friction=numbers["friction"],
         terrain=ground,
+        more=_posts(ground, goal),
     )
-    text = text.replace("<worldbody>", "<worldbody>" + _posts(ground, goal))
     robot = load(text)
     stand = float(robot.poses["default"].position[0, 2])
     world = World(dt=DT, robot=robot, substeps=5)
@@ -142,7 +139,7 @@ def _walk(numbers: Numbers) -> Scene:
         world,
         Walk(ground, goal, stand),
         LIMIT,
-        goals={"goal": ((goal - wander,), (goal + wander,))},
+        goals={"goal": around((goal,), wander)},
         knobs=("robot_mass", "robot_friction"),
         spread=1.15,
         view=(-65.0, 22.0, 0.44),
@@ -209,7 +206,7 @@ def steps(gait: Trot, time: float, leg: float, pace: Tensor, turn: Tensor, shift
     phase = (time / gait.period[:, None] + offset) % 1.0
     stands = phase < 0.5
     share = torch.where(stands, 2 * phase, 2 * phase - 1)
-    swing = share * share * (3 - 2 * share)
+    swing = smooth(share)
     along = torch.where(stands, 0.5 - share, swing - 0.5)
     reach = gait.stride * pace
     x = along * (reach[:, None] - left * (turn * gait.stride)[:, None]) + shift[:, :1]

@@ -16,8 +16,17 @@ from torch import Tensor
 
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import body, end_of, filled, grounded, length, require
+from reverie.models.physics.scenarios.scenario import (
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    around,
+    end_of,
+    require,
+)
+from reverie.models.physics.scenarios.soft import body, filled, grounded
+from reverie.models.physics.task import length
 from reverie.physics import mpm
 from reverie.physics.rigid import load
 from reverie.physics.world import World, WorldState
@@ -206,12 +215,12 @@ def _pour(numbers: Numbers) -> Scene:
         matter=water,
         obstacles=grounded(walls, [ends, ends, sides, sides]),
     )
-    share, wander = numbers["share"], numbers["wander"]
+    share = numbers["share"]
     return Scene(
         world,
         Poured(lip, (a, b, deep), bowl, share, numbers["tolerance"], numbers["spill"]),
         LIMIT,
-        goals={"share": ((share - wander,), (share + wander,))},
+        goals={"share": around((share,), numbers["wander"])},
         knobs=("gravity", "matter_mass"),
         spread=1.1,
         view=(-60.0, 32.0, 0.75),

@@ -14,13 +14,12 @@ from torch import Tensor
 from reverie.core import rollout, tree
 from reverie.models.physics.model import Physics, PhysicsState
 from reverie.models.physics.scenarios.arm import DT, bends, held, polar, tip_at
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import require
+from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene, around, require
 from reverie.models.physics.scenarios.tasks import (
     Bring,
-    cans,
     commanded,
     eased,
+    laid,
     named,
     scattered,
     size_of,
@@ -70,25 +69,14 @@ def _push(numbers: Numbers) -> Scene:
     bounds = {"size": (0.02, 0.06), "mass": (0.02, 2.0), "friction": (0.1, 1.5)}
     require(numbers, {**bounds, "near": (1e-3, 0.2), "wander": (0.0, 0.2)})
     size = size_of(numbers["shape"], numbers["size"])
-    things = robots.thing(
-        "thing",
-        numbers["shape"],
-        size,
-        (*numbers["start"], size[-1]),
-        turn=numbers["turn"],
-        mass=numbers["mass"],
-        friction=numbers["friction"],
-    )
-    more = things + cans(numbers["cans"], 0.5)
-    text = robots.arm(links=LINKS, friction=0.1, gain=80.0, more=more)
+    text = robots.arm(links=LINKS, friction=0.1, gain=80.0, more=laid(numbers, size))
     robot = load(text)
     goal, wander = (*numbers["goal"], size[-1]), numbers["wander"]
-    low, high = ((goal[0] + s * wander, goal[1] + s * wander, goal[2]) for s in (-1, 1))
     return Scene(
         World(dt=DT, robot=robot, substeps=10),
         Bring(robot, "thing", named(robot, "tip"), goal, numbers["near"], flat=True),
         LIMIT,
-        goals={"goal": (low, high)},
+        goals={"goal": around(goal, wander, wander, 0.0)},
         knobs=("robot_mass", "robot_friction"),
         spread=1.15,
         view=(-60.0, 35.0, 0.75),

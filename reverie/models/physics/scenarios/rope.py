@@ -12,23 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reverie.core import rollout, tree
 from reverie.models.physics.model import Physics
 from reverie.models.physics.scenarios.hands import (
     DT,
     FINGER,
     KNOBS,
-    LEVEL,
     THICKNESS,
     Arrange,
     frame,
     in_hands,
     path,
     plan,
-    positive,
-    still,
 )
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
+from reverie.models.physics.scenarios.scenario import (
+    POSITIVE,
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    end_of,
+    require,
+)
+from reverie.models.physics.scenarios.soft import solids
 from reverie.physics import cloth
 from reverie.physics.tools import Shape
 
@@ -98,7 +103,7 @@ def _laid(numbers: Numbers) -> Tensor:
 
 
 def _rope(numbers: Numbers) -> Scene:
-    positive(numbers, "length", "density", "stretch", "near")
+    require(numbers, dict.fromkeys(("length", "density", "stretch", "near"), POSITIVE))
     if len(numbers["bends"]) != len(_TURNS) or numbers["length"] > 0.8:
         raise ValueError(
             f"A rope of {numbers['length']} m with the bends {numbers['bends']}: give at most "
@@ -108,9 +113,8 @@ def _rope(numbers: Numbers) -> Scene:
     up = torch.linspace(0, length, BEADS, dtype=torch.float64)[:, None]
     hanging = goal[:1] + (up + LOW) * torch.tensor([0.0, 0.0, 1.0])
     shown = goal[torch.linspace(0, BEADS - 1, DOTS).long()] * torch.tensor([1.0, 1.0, 0.0])
-    dots = still(
-        shown - torch.tensor([0.0, 0.0, 0.018]), (0.02, 0.0, 0.0), numbers["friction"], LEVEL
-    )
+    places = (shown - torch.tensor([0.0, 0.0, 0.018])).tolist()
+    dots = solids(places, [(0.02, 0.0, 0.0)] * DOTS, numbers["friction"])
     world = in_hands(
         cloth.rope(hanging),
         hanging,
@@ -123,7 +127,6 @@ def _rope(numbers: Numbers) -> Scene:
     return Scene(world, task, LIMIT, knobs=KNOBS, spread=1.2, view=VIEW)
 
 
-@torch.no_grad()
 def _plan_rope(model: Physics, numbers: Numbers) -> Tensor:
     """The hand goes along the curve, and is as high as what is not laid yet is long.
 
@@ -137,9 +140,7 @@ def _plan_rope(model: Physics, numbers: Numbers) -> Tensor:
     gain = GAIN * (torch.arange(BEADS) / 4).clamp(max=1)[:, None] * torch.tensor([1.0, 1.0, 0.0])
     for _ in range(ROUNDS):
         actions = _laying(model, aim, numbers["length"])
-        begin = model.initial(1)
-        end = rollout.imagine(model, begin, actions[:, None, None], (), keep="last").states
-        state = tree.select(end, 0).world
+        state = end_of(model, actions[None])
         share = float((task.away(state) < 0.7 * task.near).float().mean())
         found.append((share, actions))
         if share > 0.97:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from reverie.core import rollout, tree
 from reverie.models.physics.config import PhysicsConfig
 from reverie.models.physics.model import Physics, PhysicsState
 from reverie.models.physics.task import Task
@@ -197,6 +198,27 @@ def _alike(where: str, pattern: Any, given: Any) -> None:
         raise ValueError(f"{where} is to be a finite number, not {given!r}.")
 
 
+Bounds = tuple[float, float]
+POSITIVE: Bounds = (1e-9, math.inf)
+
+
+def require(numbers: Numbers, bounds: Mapping[str, Bounds]) -> None:
+    """Raise ValueError where a number, or one of a list of numbers, is out of its bounds."""
+    for name, (low, high) in bounds.items():
+        given = numbers[name]
+        if not all(low <= x <= high for x in (given if isinstance(given, list) else [given])):
+            wanted = "more than 0" if (low, high) == POSITIVE else f"{low} to {high}"
+            raise ValueError(f"The scenario's {name!r} is {given}; give {wanted}.")
+
+
+def around(goal: Sequence[float], *wander: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The lowest and highest values of a goal that differs by so much in each entry (one: alike in
+    all)."""
+    each = wander if len(wander) > 1 else wander * len(goal)
+    low, high = (tuple(x + side * w for x, w in zip(goal, each, strict=True)) for side in (-1, 1))
+    return low, high
+
+
 def world_model(scene: Scene, backend: Backend = "auto", image: int = 0) -> Physics:
     """The scene as a world model; `image` is the side of the picture that it senses [px]."""
     spread = max(scene.spread, 1.0)
@@ -225,3 +247,13 @@ def begin(
         else:
             context[name] = scene.spread ** (2 * share - 1)
     return model.initial(batch, context)
+
+
+@torch.no_grad()
+def end_of(model: Physics, plans: Tensor) -> WorldState:
+    """The world `[K, ...]` after each of K plans `[K, T, A]` from the start."""
+    start = model.initial(len(plans))
+    acts = plans.transpose(0, 1).unsqueeze(2)
+    last = rollout.imagine(model, start, acts, (), keep="last").states
+    world: WorldState = tree.select(last, 0).world
+    return world

@@ -14,10 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reverie.core import rollout, tree
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
+from reverie.models.physics.scenarios.scenario import (
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    around,
+    end_of,
+    require,
+)
+from reverie.models.physics.task import length
 from reverie.physics import mpm
 from reverie.physics.mpm import MPMParams
 from reverie.physics.mpm.material import at_rest, lame
@@ -25,20 +33,11 @@ from reverie.physics.tools import Shape, Tools
 from reverie.physics.world import Hands, Matter, World, WorldState
 
 Triple = Sequence[float]
-Bounds = tuple[float, float]
 GRAVITY = 9.81
 """[m/s^2]"""
 
 # -------------------------------------------------------------------------------------------------
 # What worlds are built from
-
-
-def require(numbers: Numbers, bounds: Mapping[str, Bounds]) -> None:
-    """Raise ValueError where a number, or one of a list of numbers, is out of its bounds."""
-    for name, (low, high) in bounds.items():
-        given = numbers[name]
-        if not all(low <= x <= high for x in (given if isinstance(given, list) else [given])):
-            raise ValueError(f"The scenario's {name!r} is {given}; give {low} to {high}.")
 
 
 def filled(shape: str, half: Triple, count: int) -> tuple[Tensor, float]:
@@ -106,7 +105,8 @@ def solids(
     friction: float,
     turns: Sequence[Triple] | None = None,
 ) -> Tools:
-    """Boxes at rest `[1, H, ...]`; turns are quaternions wxyz."""
+    """Tools at rest `[1, H, ...]`: boxes of half widths, or what `Shape` says of others; turns are
+    quaternions wxyz."""
     place = torch.tensor([[[*x] for x in places]])
     turn = torch.tensor([[[*x] for x in turns or [(1.0, 0.0, 0.0, 0.0)] * len(places)]])
     still = torch.zeros_like(place)
@@ -140,21 +140,6 @@ def legs(points: Tensor, speed: float, dt: float, limit: int) -> Tensor:
     if len(found) > limit:
         raise ValueError(f"The way takes {len(found)} decisions, and an episode has {limit}.")
     return torch.cat([found, found.new_zeros(limit - len(found), found.shape[1])])
-
-
-@torch.no_grad()
-def end_of(model: Physics, plans: Tensor) -> WorldState:
-    """The world `[K, ...]` after each of K plans `[K, T, A]` from the start."""
-    start = model.initial(len(plans))
-    acts = plans.transpose(0, 1).unsqueeze(2)
-    last = rollout.imagine(model, start, acts, (), keep="last").states
-    world: WorldState = tree.select(last, 0).world
-    return world
-
-
-def length(x: Tensor) -> Tensor:
-    """|x| of the last axis, with a gradient at 0."""
-    return (x.square().sum(-1) + 1e-8).sqrt()
 
 
 # -------------------------------------------------------------------------------------------------
@@ -268,13 +253,12 @@ def _squeeze(numbers: Numbers) -> Scene:
         ),
         obstacles=grounded(*zip(*boxes, strict=True)),
     )
-    wander = (numbers["wander"], numbers["wander"], 0.0)
-    low, high = (tuple(x + side * w for x, w in zip(goal, wander, strict=True)) for side in (-1, 1))
+    wander = numbers["wander"]
     return Scene(
         world,
         Carried(goal, numbers["near"]),
         LIMIT,
-        goals={"goal": (low, high)},
+        goals={"goal": around(goal, wander, wander, 0.0)},
         knobs=("matter_mass", "matter_stiffness", "tool_friction"),
         spread=1.15,
         view=(-65.0, 25.0, 0.75),

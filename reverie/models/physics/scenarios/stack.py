@@ -16,9 +16,9 @@ from torch import Tensor
 from reverie.core.spec import Space
 from reverie.models.physics.model import Physics
 from reverie.models.physics.scenarios.gripper import OPEN, PADS, PRESS, driven, path
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import length, require
+from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene, require
 from reverie.models.physics.scenarios.tasks import named, thing_at, where
+from reverie.models.physics.task import length
 from reverie.physics import robots
 from reverie.physics.rigid import Loaded, load
 from reverie.physics.world import World, WorldState

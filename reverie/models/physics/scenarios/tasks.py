@@ -13,8 +13,8 @@ from torch import Tensor
 
 from reverie.core import tree
 from reverie.core.spec import Space
-from reverie.models.physics.scenarios.scenario import Draw
-from reverie.models.physics.scenarios.soft import length
+from reverie.models.physics.scenarios.scenario import Draw, Numbers
+from reverie.models.physics.task import length
 from reverie.physics import robots
 from reverie.physics.rigid import Loaded, kinematics
 from reverie.physics.world import WorldState
@@ -84,6 +84,20 @@ def cans(places: Sequence[Sequence[float]], friction: float) -> str:
         robots.thing(f"can{k}", "can", (r, h), (x, y, h), friction=friction, mass=0.15)
         for k, (x, y, r, h) in enumerate(places)
     )
+
+
+def laid(numbers: Numbers, size: tuple[float, ...]) -> str:
+    """A thing that lies on the table where it starts, and its distractors, as MJCF."""
+    thing = robots.thing(
+        "thing",
+        numbers["shape"],
+        size,
+        (*numbers["start"], size[-1]),
+        turn=numbers["turn"],
+        mass=numbers["mass"],
+        friction=numbers["friction"],
+    )
+    return thing + cans(numbers["cans"], 0.5)
 
 
 def scattered(

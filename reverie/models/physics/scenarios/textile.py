@@ -24,10 +24,16 @@ from reverie.models.physics.scenarios.hands import (
     in_hands,
     path,
     plan,
-    positive,
-    still,
 )
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
+from reverie.models.physics.scenarios.scenario import (
+    POSITIVE,
+    Draw,
+    Kind,
+    Numbers,
+    Scene,
+    require,
+)
+from reverie.models.physics.scenarios.soft import solids
 from reverie.physics import cloth
 from reverie.physics.cloth import ClothMesh
 from reverie.physics.tools import Shape
@@ -81,7 +87,7 @@ def draped(mesh: ClothMesh, side: float, radius: float) -> Tensor:
 
 
 def _hang(numbers: Numbers) -> Scene:
-    positive(numbers, "side", "radius", "density", "stretch", "near")
+    require(numbers, dict.fromkeys(("side", "radius", "density", "stretch", "near"), POSITIVE))
     side, radius, height = (numbers[name] for name in ("side", "radius", "height"))
     if height < side / 2 + radius or side < 4 * radius:
         raise ValueError(
@@ -104,7 +110,7 @@ def _hang(numbers: Numbers) -> Scene:
     c, s = math.cos(turned), math.sin(turned)
     turn = torch.stack([c * upright[0], c * upright[1], s * upright[1], s * upright[0]])
     extent = (radius - THICKNESS / 2, side / 2 + 0.08, 0.0)
-    bar = still(torch.tensor([[0.0, 0.0, height]]), extent, numbers["friction"], turn)
+    bar = solids([(0.0, 0.0, height)], [extent], numbers["friction"], [turn.tolist()])
     world = in_hands(
         mesh,
         hanging @ axes.double(),
@@ -203,7 +209,7 @@ def _on_table(numbers: Numbers, flat: Tensor) -> Tensor:
 
 
 def _fold(numbers: Numbers) -> Scene:
-    positive(numbers, "side", "density", "stretch", "near")
+    require(numbers, dict.fromkeys(("side", "density", "stretch", "near"), POSITIVE))
     if numbers["way"] not in ("edge", "diagonal") or not 2 <= numbers["rows"] <= 5:
         raise ValueError(
             f"'way' is {numbers['way']!r} and 'rows' {numbers['rows']}: give edge or diagonal, and "

@@ -15,8 +15,7 @@ from torch import Tensor
 from reverie.core import rollout
 from reverie.models.physics.model import Physics
 from reverie.models.physics.scenarios.gripper import HEIGHT, OPEN, PADS, PRESS, driven, path
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene
-from reverie.models.physics.scenarios.soft import end_of, require
+from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, Scene, end_of, require
 from reverie.models.physics.scenarios.tasks import Bring, joint_at, named
 from reverie.physics import robots
 from reverie.physics.rigid import load

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from reverie.core import rollout, tree
 from reverie.models.physics.scenarios.clay import CUT, DX, LIMIT, MOULD, Moulded, Parted
-from reverie.models.physics.scenarios.scenario import Draw, Kind, begin, world_model
-from reverie.models.physics.scenarios.soft import end_of
+from reverie.models.physics.scenarios.scenario import Draw, Kind, begin, end_of, world_model
 from reverie.physics.mpm.material import at_rest
 from reverie.physics.world import Place, WorldState
 

@@ -1,6 +1,5 @@
 """Hands go along their paths; done is what it says."""
 
-import pytest
 import torch
 
 from reverie.models.physics.scenarios.hands import (
@@ -11,7 +10,6 @@ from reverie.models.physics.scenarios.hands import (
     in_hands,
     path,
     plan,
-    positive,
 )
 from reverie.physics import cloth
 from reverie.physics.cloth import ClothState
@@ -91,9 +89,3 @@ def test_axes_are_turned() -> None:
     torch.testing.assert_close(
         torch.tensor([1.0, 0.0, 2.0]) @ frame(torch.pi / 2), torch.tensor([0.0, 1.0, 2.0])
     )
-
-
-def test_what_is_not_positive_is_named() -> None:
-    positive({"side": 0.1, "near": 0.2}, "side", "near")
-    with pytest.raises(ValueError, match=r"'near' is 0.0; give more"):
-        positive({"side": 0.1, "near": 0.0}, "side", "near")

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from reverie.core import rollout, tree
 from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.legged import OUT, WALK, Walk, angles, up
+from reverie.models.physics.scenarios.legged import OUT, WALK, Walk, angles
 from reverie.models.physics.scenarios.scenario import Draw, Numbers, world_model
+from reverie.models.physics.task import up
 from reverie.physics import rigid
 from reverie.physics.rigid import RigidState
 from reverie.physics.robots import quadruped

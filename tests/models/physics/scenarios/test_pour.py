@@ -9,8 +9,7 @@ from torch import Tensor
 
 from reverie.core import rollout, tree
 from reverie.models.physics.scenarios.pour import DX, LIMIT, POUR, WALL, Poured, cup
-from reverie.models.physics.scenarios.scenario import Draw, begin, world_model
-from reverie.models.physics.scenarios.soft import end_of
+from reverie.models.physics.scenarios.scenario import Draw, begin, end_of, world_model
 from reverie.physics.mpm.material import at_rest
 from reverie.physics.rigid import RigidState, kinematics, load
 from reverie.physics.stepper import THIN

@@ -8,6 +8,7 @@ import torch
 from reverie.core.check import check_world_model
 from reverie.models.physics import scenarios
 from reverie.models.physics.scenarios import KINDS, Draw
+from reverie.models.physics.scenarios.scenario import POSITIVE, around, end_of, require
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,3 +90,27 @@ def test_episodes_differ_in_goals_and_factors_within_what_the_scene_says():
 
 def test_the_world_of_a_scenario_is_a_world_model_like_others():
     check_world_model(scenarios.world_model(scenarios.scene(scenarios.draw("reach", 0))))
+
+
+def test_what_is_out_of_bounds_is_named_with_what_is_wanted():
+    bounds = {"side": POSITIVE, "half": (0.1, 0.3)}
+    require({"side": 0.1, "half": [0.1, 0.3]}, bounds)
+    with pytest.raises(ValueError, match=r"'side' is 0.0; give more than 0"):
+        require({"side": 0.0, "half": [0.1]}, bounds)
+    with pytest.raises(ValueError, match=r"'half' is \[0.1, 0.4\]; give 0.1 to 0.3"):
+        require({"side": 1.0, "half": [0.1, 0.4]}, bounds)
+
+
+def test_goals_wander_alike_or_each_by_its_own():
+    assert around((1.0, 2.0), 0.5) == ((0.5, 1.5), (1.5, 2.5))
+    assert around((1.0, 2.0), 0.5, 0.0) == ((0.5, 2.0), (1.5, 2.0))
+
+
+def test_the_end_of_plans_is_where_single_steps_lead():
+    scene = scenarios.scene(scenarios.draw("reach", 0))
+    model = scenarios.world_model(scene)
+    plans = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.4
+    ends, state = end_of(model, plans), model.initial(3)
+    for k in range(4):
+        state = model.step(state, plans[:, k, None], ()).state
+    assert torch.allclose(ends.robot.position, state.world.robot.position, atol=1e-6)

@@ -8,18 +8,15 @@ import torch
 from torch import Tensor
 
 from reverie.core import rollout, tree
-from reverie.models.physics.scenarios.scenario import Draw, Scene, begin, world_model
-from reverie.models.physics.scenarios.soft import (
-    DT,
-    LIMIT,
-    SPEED,
-    SQUEEZE,
-    Carried,
+from reverie.models.physics.scenarios.scenario import (
+    Draw,
+    Scene,
+    begin,
     end_of,
-    filled,
-    legs,
     require,
+    world_model,
 )
+from reverie.models.physics.scenarios.soft import DT, LIMIT, SPEED, SQUEEZE, Carried, filled, legs
 from reverie.physics.mpm.material import at_rest
 from reverie.physics.world import Place, WorldState
 

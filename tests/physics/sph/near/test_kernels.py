@@ -1,48 +1,32 @@
-"""Lists of neighbours against a search of all pairs."""
+"""Lists of neighbours as the kernels make them."""
 
-import pytest
 import torch
 
 from reverie.physics import kernels
-from reverie.physics.sph.program import NearList
+from reverie.physics.sph.neighbours import Period, pairs
+from reverie.physics.sph.program import BEYOND, NearList
 from reverie.physics.sph.reference import Law
 
-pytest.importorskip("warp")
 
-
-def law(**options):
-    fields = {"h": 0.05, "dt": 1e-4, "alpha": 0.1, "delta": 0.1, "period": (0.0, 0.0, 0.0)}
-    return Law(**{**fields, **options})
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("period", [(0.0, 0.0, 0.0), (0.6, 0.0, 0.5)])
-def test_a_list_is_every_pair_within_reach_and_ascending(dtype, period):
-    draws = torch.Generator().manual_seed(0)
-    size = torch.tensor([x or 0.4 for x in period], dtype=dtype)
-    x = torch.rand(2, 60, 3, generator=draws, dtype=dtype) * size
-    near = NearList(law(period=period), kernels.load("reverie.physics.sph.near.kernels", dtype))
+def listed(x: torch.Tensor, period: Period) -> list[list[int]]:
+    """Pairs of a list, in its order."""
+    near = NearList(
+        Law(0.15, 1e-3, 0.0, 0.0, period), kernels.load("reverie.physics.sph.near.kernels", x.dtype)
+    )
     near.renew(x)
-    d = x[:, :, None] - x[:, None]
-    for axis, length in enumerate(period):
-        if length:
-            d[..., axis] -= length * (d[..., axis] / length).round()
-    close = d.square().sum(-1) < near.reach**2
-    for row in range(120):
-        world, own = divmod(row, 60)
-        first, last = near.first[row : row + 2].tolist()
-        listed = near.other[first:last].tolist()
-        wanted = close[world, own].nonzero().flatten().tolist()
-        assert listed == [j for j in wanted if j != own]
+    rows = near.first.diff().long()
+    assert len(rows) == x.shape[0] * x.shape[1]
+    one = torch.arange(len(rows)).repeat_interleave(rows)
+    two = one // x.shape[1] * x.shape[1] + near.other[: len(one)]
+    turns = near.apart[: len(one)] if any(period) else torch.zeros(len(one), 3, dtype=torch.int32)
+    return torch.cat([one[:, None], two[:, None], turns], -1).tolist()
 
 
-def test_a_list_serves_until_a_particle_has_gone_far():
-    draws = torch.Generator().manual_seed(1)
-    x = torch.rand(1, 30, 3, generator=draws, dtype=torch.float64) * 0.3
-    near = NearList(law(), kernels.load("reverie.physics.sph.near.kernels", torch.float64))
-    near.renew(x)
-    kept = near.made
-    near.renew(x + 0.002)
-    assert near.made is kept
-    near.renew(x + 0.02)
-    assert near.made is not kept
+def test_lists_hold_the_pairs_within_reach_in_order() -> None:
+    x = torch.rand(2, 40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for period in ((0.0, 0.0, 0.0), (0.4, 0.0, 1.0)):
+        found = listed(x, period)
+        expected = pairs(x, (2 + BEYOND) * 0.15, period)
+        made = torch.cat([expected.one[:, None], expected.two[:, None], expected.turns], -1)
+        assert sorted(found) == sorted(made.tolist())
+        assert found == sorted(found, key=lambda row: row[:2])
