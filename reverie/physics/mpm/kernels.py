@@ -18,7 +18,7 @@ REAL, VEC3, VEC4, MAT33, QUAT, VEC6 = (
 )
 
 _touch = beside("reverie.physics.touch.kernels")
-distance, turned = _touch.distance, _touch.turned
+distance = _touch.distance
 _transfer = beside("reverie.physics.mpm.transfer.kernels")
 corner, first_cell = _transfer.corner, _transfer.first_cell
 scatter, gather = _transfer.scatter, _transfer.gather
@@ -320,23 +320,7 @@ def collide(
         after[e, cell] = w
 
 
-@wp.kernel
-def move(
-    place: wp.array2d(dtype=VEC3),
-    turn: wp.array2d(dtype=QUAT),
-    linear: wp.array2d(dtype=VEC3),
-    angular: wp.array2d(dtype=VEC3),
-    total: wp.array2d(dtype=VEC6),
-    impulse: wp.array2d(dtype=VEC6),
-    dt: REAL,
-    place_next: wp.array2d(dtype=VEC3),
-    turn_next: wp.array2d(dtype=QUAT),
-    total_next: wp.array2d(dtype=VEC6),
-):
-    e, k = wp.tid()
-    place_next[e, k] = place[e, k] + dt * linear[e, k]
-    turn_next[e, k] = turned(turn[e, k], angular[e, k], dt)
-    total_next[e, k] = total[e, k] + impulse[e, k]
+move = wp.kernel(_touch.move, module=__name__)  # compiled with the others here
 
 
 @wp.kernel

@@ -19,7 +19,7 @@ REAL, VEC3, VEC4, QUAT, VEC6 = (
 )
 
 _touch = beside("reverie.physics.touch.kernels")
-distance, turned = _touch.distance, _touch.turned
+distance = _touch.distance
 
 
 @wp.func
@@ -340,20 +340,4 @@ def settle(
     v_next[e, i] = speed[e, i]
 
 
-@wp.kernel
-def move(
-    place: wp.array2d(dtype=VEC3),
-    turn: wp.array2d(dtype=QUAT),
-    linear: wp.array2d(dtype=VEC3),
-    angular: wp.array2d(dtype=VEC3),
-    total: wp.array2d(dtype=VEC6),
-    impulse: wp.array2d(dtype=VEC6),
-    dt: REAL,
-    place_next: wp.array2d(dtype=VEC3),
-    turn_next: wp.array2d(dtype=QUAT),
-    total_next: wp.array2d(dtype=VEC6),
-):
-    e, k = wp.tid()
-    place_next[e, k] = place[e, k] + dt * linear[e, k]
-    turn_next[e, k] = turned(turn[e, k], angular[e, k], dt)
-    total_next[e, k] = total[e, k] + impulse[e, k]
+move = wp.kernel(_touch.move, module=__name__)  # compiled with the others here

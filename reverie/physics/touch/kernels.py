@@ -6,7 +6,8 @@ import warp as wp
 from reverie.physics.kernels import chosen
 
 _types = chosen()
-REAL, VEC3, VEC4, QUAT = _types.scalar, _types.vec3, _types.vec4, _types.quat
+REAL, VEC3, VEC4 = _types.scalar, _types.vec3, _types.vec4
+QUAT, VEC6 = _types.quat, _types.vec6
 
 PLANE = wp.constant(0)
 SPHERE = wp.constant(1)
@@ -67,3 +68,22 @@ def turned(r: QUAT, w: VEC3, dt: REAL):
     """The rotation after turning with w for dt, to first order."""
     spin = QUAT(w[0], w[1], w[2], REAL(0.0)) * r
     return wp.normalize(r + (REAL(0.5) * dt) * spin)
+
+
+def move(
+    place: wp.array2d(dtype=VEC3),
+    turn: wp.array2d(dtype=QUAT),
+    linear: wp.array2d(dtype=VEC3),
+    angular: wp.array2d(dtype=VEC3),
+    total: wp.array2d(dtype=VEC6),
+    impulse: wp.array2d(dtype=VEC6),
+    dt: REAL,
+    place_next: wp.array2d(dtype=VEC3),
+    turn_next: wp.array2d(dtype=QUAT),
+    total_next: wp.array2d(dtype=VEC6),
+):
+    """Tools go on, and what they got is added up; a solver makes a kernel of its own of it."""
+    e, k = wp.tid()
+    place_next[e, k] = place[e, k] + dt * linear[e, k]
+    turn_next[e, k] = turned(turn[e, k], angular[e, k], dt)
+    total_next[e, k] = total[e, k] + impulse[e, k]
