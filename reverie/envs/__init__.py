@@ -28,6 +28,7 @@ __all__ = [
     "Row",
     "Rows",
     "Simulator",
+    "adapt",
     "available",
     "episode_seed",
     "from_gymnasium",
@@ -153,13 +154,13 @@ def _make_toy(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
         raise ValueError(_unknown(config.name))
     if config.camera:
         raise ValueError(f"{config.name} has one view and no camera {config.camera!r}.")
-    return _adapt(TASKS[task](), config)
+    return adapt(TASKS[task](), config)
 
 
 def _make_dmc(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     from reverie.envs.dm_control import DmControl
 
-    return _adapt(DmControl(task, config.camera, config.quality), config)
+    return adapt(DmControl(task, config.camera, config.quality), config)
 
 
 def _make_gym(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
@@ -169,7 +170,8 @@ def _make_gym(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     return from_gymnasium(make_registered(task, **extra), config.name, **fields)
 
 
-def _adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
+def adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
+    """A simulator as an environment, driven and seen as the config says."""
     return Adapter(
         simulator,
         repeat=config.repeat,

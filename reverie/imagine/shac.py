@@ -79,7 +79,8 @@ class SHACConfig:
     """The reward for each nat of the policy's entropy, in the actor's loss."""
     stiffness: float | None = None
     """Cut the gradient of a row at steps that stretch its state more than so much (see
-    `horizon.growth`; 1 for a state at rest); None: never. It costs a second backward pass."""
+    `horizon.growth`; about 1 in free motion, far more wherever stiff feet touch: look at what is
+    usual before choosing); None: never. It costs a second backward pass."""
     units: int = 64
     """Width of actor and critic layers."""
     layers: int = 2

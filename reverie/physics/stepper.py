@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from reverie.core import tree
+from reverie.physics.backend import Backend
 from reverie.physics.cloth import Cloth, ClothMesh, ClothParams
 from reverie.physics.cloth.material import Hold
 from reverie.physics.mpm import MPM, MPMParams
@@ -32,7 +33,7 @@ from reverie.physics.rigid import Kinematics, RigidParams, kinematics, rigid_ste
 from reverie.physics.sph import SPH, SPHParams
 from reverie.physics.tools import Shape, Tools
 from reverie.physics.turn import turned
-from reverie.physics.world import SHAPES, Backend, Place, World, WorldState, whole
+from reverie.physics.world import SHAPES, Place, World, WorldState, whole
 
 THIN = 0.9
 """Half of a tool's width against the spacing of the grid, below which matter may flow through."""

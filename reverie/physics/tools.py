@@ -46,6 +46,13 @@ class Tools(NamedTuple):
     """Coulomb's coefficient `[B, K]`."""
 
 
+def require_finite(tools: Tools) -> None:
+    """Raise FloatingPointError where an entry is NaN or infinite; the message names it."""
+    for name, value in tools._asdict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise FloatingPointError(f"Tools {name} holds NaN or infinity: check the controls.")
+
+
 def distance(shape: Shape, y: Tensor, extent: Tensor) -> tuple[Tensor, Tensor]:
     """Outward normal `[B, M, 3]` and signed distance `[B, M, 1]` of y, in the tool's frame."""
     if shape == Shape.PLANE:

@@ -6,7 +6,7 @@ Legend: `B` worlds, `N` particles, `V` vertices, `K` tools, `A` control, `U` act
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from reverie.physics.rigid import Loaded, check_rigid
 from reverie.physics.sph import SPHParams, SPHState
 from reverie.physics.tools import Shape, Tools
 
-Backend = Literal["auto", "warp", "torch"]
 SHAPES: dict[str, Shape] = {
     "plane": Shape.PLANE,
     "sphere": Shape.SPHERE,

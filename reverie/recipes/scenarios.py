@@ -29,7 +29,7 @@ from torch import Generator, Tensor
 
 from reverie.core import rollout, tree
 from reverie.data.container import write_json
-from reverie.envs import Adapter, Env, EnvConfig, Plugin
+from reverie.envs import Env, EnvConfig, Plugin, adapt
 from reverie.envs.as_gymnasium import as_env, as_procedural, as_vector
 from reverie.envs.play import Episodes, ModelSimulator
 from reverie.models.physics import Physics, PhysicsState
@@ -145,15 +145,7 @@ def procedural(
 
 def _make(task: str, config: EnvConfig) -> Env:
     made = playground(task)
-    simulator = ModelSimulator(config.name, made.model, made.episodes())
-    return Adapter(
-        simulator,
-        repeat=config.repeat,
-        pixels=config.pixels,
-        with_state=config.with_state,
-        size=config.size,
-        max_decisions=config.max_decisions,
-    )
+    return adapt(ModelSimulator(config.name, made.model, made.episodes()), config)
 
 
 PLUGIN = Plugin("robot tasks in simulated worlds, from a seed", lambda: tuple(KINDS), _make)

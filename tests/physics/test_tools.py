@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reverie.physics.tools import Shape, distance
+from reverie.physics.tools import Shape, Tools, distance, require_finite
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -36,3 +36,11 @@ def test_distances_of_some_points() -> None:
     assert phi(Shape.BOX, 0.6, 0.8, 0.0) == pytest.approx(0.5)
     assert phi(Shape.BOX, 0.29, 0.0, 0.0) == pytest.approx(-0.01)
     assert phi(Shape.CYLINDER, 0.0, 0.6, 0.8) == pytest.approx(0.5)
+
+
+def test_what_is_not_finite_is_named() -> None:
+    zero = torch.zeros(1, 2, 3)
+    tools = Tools(zero, torch.zeros(1, 2, 4), zero, zero, zero, zero[..., 0])
+    require_finite(tools)
+    with pytest.raises(FloatingPointError, match="angular holds NaN"):
+        require_finite(tools._replace(angular=zero / zero))

@@ -22,9 +22,10 @@ from reverie.core.spec import Input, Output, Space, Spec
 from reverie.models.physics.config import PhysicsConfig
 from reverie.models.physics.loss import one_step
 from reverie.models.physics.task import PARTS, Task
+from reverie.physics.backend import Backend
 from reverie.physics.picture import Viewer
 from reverie.physics.stepper import Stepper
-from reverie.physics.world import Backend, World, WorldState
+from reverie.physics.world import World, WorldState
 
 
 class PhysicsState(NamedTuple):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reverie.physics import kernels
+from reverie.physics.backend import Backend, runner
 from reverie.physics.cloth import stability
 from reverie.physics.cloth.layers import near_pairs
 from reverie.physics.cloth.material import ClothParams, ClothState, Hold, web
@@ -21,7 +22,6 @@ from reverie.physics.cloth.program import Sizes, constants, of_call, program
 from reverie.physics.cloth.reference import substep
 from reverie.physics.tools import Shape, Tools
 
-Backend = Literal["auto", "warp", "torch"]
 Ran = tuple[ClothState, Tools, Tensor]
 LONGEST = 64
 """Substeps between searches for near layers, at most."""
@@ -62,8 +62,7 @@ class Cloth:
             )
         self.mesh, self.shapes, self.dt = mesh, tuple(Shape(s) for s in shapes), dt
         self.pinned, self.layers, self.keep, self.checked = pins, layers, keep, checked
-        use = backend == "warp" or (backend == "auto" and kernels.installed())
-        self.backend: Literal["warp", "torch"] = "warp" if use else "torch"
+        self.backend = runner(backend)
         self._meshes: dict[tuple[torch.dtype, torch.device], ClothMesh] = {}
         self._constants: dict[tuple[torch.dtype, torch.device], dict[str, Any]] = {}
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from reverie.physics import kernels
+from reverie.physics.backend import Backend, runner
 from reverie.physics.mpm.material import HARDENING, PACKED, Kind, MPMParams, MPMState
 from reverie.physics.mpm.reference import active_box, substep
-from reverie.physics.tools import Shape, Tools
+from reverie.physics.tools import Shape, Tools, require_finite
 
-Backend = Literal["auto", "warp", "torch"]
 NODES = 2**22
 """The most grid nodes of a world."""
 
@@ -61,10 +61,7 @@ class MPM:
         self.kind, self.shapes = kind.to(torch.int32), tuple(Shape(s) for s in shapes)
         self.dx, self.dt, self.keep = dx, dt, keep
         self.softness = dx / 2 if softness is None else softness
-        if backend == "warp":
-            kernels.warp()
-        use = backend == "warp" or (backend == "auto" and kernels.installed())
-        self.backend: Literal["warp", "torch"] = "warp" if use else "torch"
+        self.backend = runner(backend)
         self._programs: dict[torch.dtype, kernels.Program] = {}
         self._boxes = _Boxes()
 
@@ -77,9 +74,7 @@ class MPM:
         Raises:
             FloatingPointError: a tool or a particle is NaN or infinite, or particles flew off.
         """
-        for name, value in tools._asdict().items():
-            if not bool(torch.isfinite(value).all()):
-                raise FloatingPointError(f"Tools {name} holds NaN or infinity: check the controls.")
+        require_finite(tools)
         run = self._warp if self.backend == "warp" else self._torch
         state, tools, impulse = run(state, params, tools, substeps)
         return state, tools, impulse / (substeps * self.dt)

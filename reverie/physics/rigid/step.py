@@ -5,19 +5,15 @@ Legend: `B` worlds, `N` bodies, `U` actuators.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from reverie.physics import kernels
+from reverie.physics.backend import Backend, runner
 from reverie.physics.rigid import program
 from reverie.physics.rigid.check import require
 from reverie.physics.rigid.kinematics import expanded
 from reverie.physics.rigid.model import RigidModel, RigidParams, RigidState
 from reverie.physics.rigid.reference import substep
-
-Backend = Literal["auto", "warp", "torch"]
 
 
 def rigid_step(
@@ -66,4 +62,4 @@ def _by_kernels(model: RigidModel, state: RigidState, backend: Backend) -> bool:
             "Warp was asked for; it moves at least one joint, in float32 or float64, not on mps; "
             f"here {model.velocity_size} velocities, {q.dtype} on {q.device}. Use backend='torch'."
         )
-    return backend == "warp" or (backend == "auto" and able and kernels.installed())
+    return able and runner(backend) == "warp"

@@ -6,19 +6,18 @@ Legend: `B` worlds, `N` particles, `K` tools.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from reverie.physics import kernels
+from reverie.physics.backend import Backend, runner
 from reverie.physics.sph.material import SPHParams, SPHState
 from reverie.physics.sph.neighbours import Period
 from reverie.physics.sph.program import SPHProgram
 from reverie.physics.sph.reference import Law, substep
-from reverie.physics.tools import Shape, Tools
+from reverie.physics.tools import Shape, Tools, require_finite
 
-Backend = Literal["auto", "warp", "torch"]
 COURANT = 0.4
 """Of h, what sound may go in a substep."""
 VISCOUS = 0.125
@@ -61,10 +60,7 @@ class SPH:
             )
         self.shapes = tuple(Shape(s) for s in shapes)
         self.law, self.keep = Law(h, dt, alpha, delta, period), keep
-        if backend == "warp":
-            kernels.warp()
-        use = backend == "warp" or (backend == "auto" and kernels.installed())
-        self.backend: Literal["warp", "torch"] = "warp" if use else "torch"
+        self.backend = runner(backend)
         self._programs: dict[tuple[torch.dtype, torch.device], SPHProgram] = {}
 
     @property
@@ -81,9 +77,7 @@ class SPH:
         Raises:
             FloatingPointError: a tool or a particle is NaN or infinite, or particles flew off.
         """
-        for name, value in tools._asdict().items():
-            if not bool(torch.isfinite(value).all()):
-                raise FloatingPointError(f"Tools {name} holds NaN or infinity: check the controls.")
+        require_finite(tools)
         run = self._warp if self.backend == "warp" else self._torch
         state, tools, impulse = run(state, params, tools, substeps)
         return state, tools, impulse / (substeps * self.dt)

@@ -28,7 +28,8 @@ from reverie.core import rollout, tree
 from reverie.models.physics.config import PhysicsConfig
 from reverie.models.physics.model import Physics, PhysicsState
 from reverie.models.physics.task import Task
-from reverie.physics.world import Backend, World, WorldState
+from reverie.physics.backend import Backend
+from reverie.physics.world import World, WorldState
 
 FORMAT = 1
 """Of the files."""
