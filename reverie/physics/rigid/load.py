@@ -112,7 +112,7 @@ def _compile(source: str | Path, vertices: int) -> Any:
         import mujoco
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "Files of bodies are read by MuJoCo: pip install 'reverie[dmc]'."
+            "Files of bodies are read by MuJoCo: pip install 'reverie[physics]'."
         ) from None
     text = str(source)
     try:

@@ -6,13 +6,27 @@ import torch
 from torch import Tensor
 
 from reverie.core import rollout, tree
-from reverie.models.physics.model import PhysicsState
+from reverie.models.physics.model import Physics, PhysicsState
 from reverie.models.physics.scenarios.scenario import Draw, Kind, Scene, begin, world_model
 
 
 def made(kind: Kind, seed: int, difficulty: float) -> tuple[dict[str, Any], Scene]:
     numbers = kind.draw(Draw(seed, difficulty))
     return numbers, kind.scene(numbers)
+
+
+def modelled(kind: Kind, seed: int, difficulty: float) -> tuple[dict[str, Any], Physics]:
+    numbers, scene = made(kind, seed, difficulty)
+    return numbers, world_model(scene)
+
+
+@torch.no_grad()
+def solves(model: Physics, plan: Tensor) -> bool:
+    """Whether a plan does the task."""
+    start = model.initial(1)
+    end = rollout.imagine(model, start, plan[:, None, None], (), keep="last").states
+    done: Tensor = model.task.success(tree.select(end, 0).world, start.context)  # type: ignore[union-attr]
+    return bool(done)
 
 
 def solved(kind: Kind, seed: int, difficulty: float) -> tuple[bool, bool]:

@@ -4,35 +4,21 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from reverie.core import rollout, tree
-from reverie.models.physics.model import Physics
 from reverie.models.physics.scenarios.legged import OUT, WALK, Walk, angles
-from reverie.models.physics.scenarios.scenario import Draw, Numbers, world_model
+from reverie.models.physics.scenarios.scenario import Draw
 from reverie.models.physics.task import up
 from reverie.physics import rigid
 from reverie.physics.rigid import RigidState
 from reverie.physics.robots import quadruped
 from reverie.physics.terrain import Terrain
 from reverie.physics.world import WorldState
-
-
-def made(seed: int, difficulty: float) -> tuple[Numbers, Physics]:
-    numbers = WALK.draw(Draw(seed, difficulty))
-    return numbers, world_model(WALK.scene(numbers))
-
-
-@torch.no_grad()
-def solved(model: Physics, plan: Tensor) -> bool:
-    begin = model.initial(1)
-    end = rollout.imagine(model, begin, plan[:, None, None], (), keep="last").states
-    done: Tensor = model.task.success(tree.select(end, 0).world, begin.context)
-    return bool(done)
+from tests.models.physics.scenarios.played import modelled, solves
 
 
 def test_all_scenes_have_the_same_spaces() -> None:
-    specs = [made(seed, hard)[1].spec for seed, hard in ((0, 0.0), (1, 0.5), (5, 1.0))]
+    specs = [modelled(WALK, seed, hard)[1].spec for seed, hard in ((0, 0.0), (1, 0.5), (5, 1.0))]
     assert all((s.obs, s.action) == (specs[0].obs, specs[0].action) for s in specs)
 
 
@@ -67,14 +53,14 @@ def test_joints_bring_feet_where_they_are_wanted() -> None:
 
 @pytest.mark.parametrize(("seed", "difficulty"), [(1, 0.9), (3, 0.5), (7, 0.9)])
 def test_its_plan_walks_over_the_line(seed: int, difficulty: float) -> None:
-    numbers, model = made(seed, difficulty)
+    numbers, model = modelled(WALK, seed, difficulty)
     assert WALK.plan is not None
     plan = WALK.plan(model, numbers)
     assert plan.shape == (WALK.scene(numbers).limit, 12) and float(plan.abs().max()) <= 1
-    assert solved(model, plan)
-    assert not solved(model, torch.zeros_like(plan))
+    assert solves(model, plan)
+    assert not solves(model, torch.zeros_like(plan))
     noise = torch.rand(plan.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert not solved(model, noise)
+    assert not solves(model, noise)
     first = plan[20:30, None, None].clone().requires_grad_()
     with torch.no_grad():
         state = rollout.imagine(model, model.initial(1), plan[:20, None, None], (), keep="last")
@@ -140,5 +126,5 @@ def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("difficulty", [0.2, 0.5, 0.9])
 def test_its_plan_solves_nearly_all(difficulty: float) -> None:
     assert WALK.plan is not None
-    pairs = (made(seed, difficulty) for seed in range(20))
-    assert sum(solved(model, WALK.plan(model, numbers)) for numbers, model in pairs) >= 19
+    pairs = (modelled(WALK, seed, difficulty) for seed in range(20))
+    assert sum(solves(model, WALK.plan(model, numbers)) for numbers, model in pairs) >= 19

@@ -4,29 +4,15 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
-from reverie.core import rollout, tree
-from reverie.models.physics.model import Physics
+from reverie.core import rollout
 from reverie.models.physics.scenarios.rope import BEADS, ROPE, apart, curve
-from reverie.models.physics.scenarios.scenario import Draw, Numbers, world_model
-
-
-def made(seed: int, difficulty: float) -> tuple[Numbers, Physics]:
-    numbers = ROPE.draw(Draw(seed, difficulty))
-    return numbers, world_model(ROPE.scene(numbers))
-
-
-@torch.no_grad()
-def solved(model: Physics, plan: Tensor) -> bool:
-    begin = model.initial(1)
-    end = rollout.imagine(model, begin, plan[:, None, None], (), keep="last").states
-    done: Tensor = model.task.success(tree.select(end, 0).world, begin.context)
-    return bool(done)
+from reverie.models.physics.scenarios.scenario import Draw
+from tests.models.physics.scenarios.played import modelled, solves
 
 
 def test_all_scenes_have_the_same_spaces() -> None:
-    specs = [made(seed, hard)[1].spec for seed, hard in ((0, 0.0), (1, 0.5), (5, 1.0))]
+    specs = [modelled(ROPE, seed, hard)[1].spec for seed, hard in ((0, 0.0), (1, 0.5), (5, 1.0))]
     assert all((s.obs, s.action) == (specs[0].obs, specs[0].action) for s in specs)
 
 
@@ -51,18 +37,18 @@ def test_curves_that_are_drawn_do_not_come_back_to_themselves(seed: int) -> None
 
 @pytest.mark.parametrize(("seed", "difficulty"), [(0, 0.2), (1, 0.9)])
 def test_its_plan_lays_the_rope(seed: int, difficulty: float) -> None:
-    numbers, model = made(seed, difficulty)
+    numbers, model = modelled(ROPE, seed, difficulty)
     assert ROPE.plan is not None
     plan = ROPE.plan(model, numbers)
     assert plan.shape == (ROPE.scene(numbers).limit, 4)
     assert float(plan[:, :3].abs().max()) < 0.99  # no faster than hands are
-    assert solved(model, plan)
-    assert not solved(model, torch.zeros(30, 4))
-    assert not solved(model, torch.tensor([[0.0, 0.0, 0.0, -1.0]]).expand(40, 4))  # dropped
+    assert solves(model, plan)
+    assert not solves(model, torch.zeros(30, 4))
+    assert not solves(model, torch.tensor([[0.0, 0.0, 0.0, -1.0]]).expand(40, 4))  # dropped
 
 
 def test_the_reward_has_a_gradient() -> None:
-    _, model = made(2, 0.5)
+    _, model = modelled(ROPE, 2, 0.5)
     plan = torch.zeros(4, 1, 1, 4)
     plan[..., 2], plan[..., 3] = -0.4, 0.5
     plan.requires_grad_()
@@ -82,5 +68,5 @@ def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, object]) -> Non
 @pytest.mark.parametrize("difficulty", [0.2, 0.5, 0.9])
 def test_its_plan_solves_nearly_all(difficulty: float) -> None:
     assert ROPE.plan is not None
-    pairs = (made(seed, difficulty) for seed in range(20))
-    assert sum(solved(model, ROPE.plan(model, numbers)) for numbers, model in pairs) >= 19
+    pairs = (modelled(ROPE, seed, difficulty) for seed in range(20))
+    assert sum(solves(model, ROPE.plan(model, numbers)) for numbers, model in pairs) >= 19

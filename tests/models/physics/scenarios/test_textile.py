@@ -4,34 +4,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from reverie.core import rollout, tree
-from reverie.models.physics.model import Physics
-from reverie.models.physics.scenarios.scenario import Draw, Kind, Numbers, world_model
+from reverie.core import rollout
+from reverie.models.physics.scenarios.scenario import Draw
 from reverie.models.physics.scenarios.textile import FOLD, HANG, draped, folded
 from reverie.physics import cloth
+from tests.models.physics.scenarios.played import modelled, solves
 
 KINDS = {"hang": HANG, "fold": FOLD}
-
-
-def made(kind: Kind, seed: int, difficulty: float) -> tuple[Numbers, Physics]:
-    numbers = kind.draw(Draw(seed, difficulty))
-    return numbers, world_model(kind.scene(numbers))
-
-
-@torch.no_grad()
-def solved(model: Physics, plan: Tensor) -> bool:
-    begin = model.initial(1)
-    end = rollout.imagine(model, begin, plan[:, None, None], (), keep="last").states
-    done: Tensor = model.task.success(tree.select(end, 0).world, begin.context)
-    return bool(done)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_all_scenes_have_the_same_spaces(name: str) -> None:
     given = ((0, 0.0), (1, 0.5), (2, 0.9), (5, 1.0))
-    specs = [made(KINDS[name], seed, hard)[1].spec for seed, hard in given]
+    specs = [modelled(KINDS[name], seed, hard)[1].spec for seed, hard in given]
     assert all((s.obs, s.action) == (specs[0].obs, specs[0].action) for s in specs)
 
 
@@ -72,24 +58,24 @@ EDGE = pytest.param("fold", 1, marks=pytest.mark.slow)
 def test_its_plan_arranges_the_cloth(name: str, seed: int) -> None:
     """The folds are one along a diagonal and one along an edge."""
     kind = KINDS[name]
-    numbers, model = made(kind, seed, 0.9)
+    numbers, model = modelled(kind, seed, 0.9)
     assert name != "fold" or numbers["way"] == ("diagonal", "edge")[seed]
     assert kind.plan is not None
     plan = kind.plan(model, numbers)
     assert plan.shape == (kind.scene(numbers).limit, 8)
     assert float(plan.unflatten(1, (2, 4))[..., :3].abs().max()) < 0.99  # no faster than hands are
-    assert solved(model, plan)
+    assert solves(model, plan)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_doing_nothing_does_not(name: str) -> None:
-    _, model = made(KINDS[name], 1, 0.2)
-    assert not solved(model, torch.zeros(20, 8))
+    _, model = modelled(KINDS[name], 1, 0.2)
+    assert not solves(model, torch.zeros(20, 8))
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_reward_has_a_gradient(name: str) -> None:
-    _, model = made(KINDS[name], 1, 0.2)
+    _, model = modelled(KINDS[name], 1, 0.2)
     plan = torch.zeros(4, 1, 1, 8)
     plan[..., 2::4], plan[..., 3::4] = 0.3, 0.5
     plan.requires_grad_()
@@ -102,7 +88,7 @@ def test_the_reward_has_a_gradient(name: str) -> None:
 @torch.no_grad()
 def test_what_hands_do_at_random_tears_nothing() -> None:
     """Layers that meet bear only slow cloth: hands slip and nothing snaps."""
-    _, model = made(FOLD, 2, 0.9)
+    _, model = modelled(FOLD, 2, 0.9)
     state, draws = model.initial(2), torch.Generator().manual_seed(2)
     for _ in range(12):
         state = model.step(state, torch.rand(2, 1, 8, generator=draws) * 2 - 1, ()).state
@@ -131,5 +117,5 @@ def test_numbers_that_make_no_sense_are_refused(name: str, wrong: dict[str, Any]
 def test_its_plan_solves_nearly_all(name: str, difficulty: float) -> None:
     plan = KINDS[name].plan
     assert plan is not None
-    pairs = (made(KINDS[name], seed, difficulty) for seed in range(20))
-    assert sum(solved(model, plan(model, numbers)) for numbers, model in pairs) >= 19
+    pairs = (modelled(KINDS[name], seed, difficulty) for seed in range(20))
+    assert sum(solves(model, plan(model, numbers)) for numbers, model in pairs) >= 19
