@@ -8,7 +8,8 @@ generated ground; a gripper among things. Printed: whether all numbers stay fini
 of each material (of robots, the middle of a geom that touches; the floor is z = 0, of the terrain
 -0.05), and the largest speed in the last tenth.
 
-Then worlds that nothing acts on: a pendulum, a tumbling box, a spinning soft cube, a shaken cloth.
+Then worlds that nothing acts on: a pendulum, a tumbling box, a spinning soft cube (at the origin;
+3 m away; there in float64), a shaken cloth.
 Printed: how far energy and momentum are from their beginning, as a share of it, at most and at the
 end. What a material damps by its law or its scheme is seen there, too.
 """
@@ -179,30 +180,44 @@ def tumbling(total: int) -> dict[str, Any]:
     return drifts(seen)
 
 
-def spinning(total: int) -> dict[str, Any]:
-    """A soft cube without gravity; its spin is that of its particles and of their affine fields."""
+def spinning(total: int, far: float = 0.0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """A soft cube without gravity about its own middle, which begins at x = far [m]; its spin is
+    that of its particles and of their affine fields."""
     part = cube(5)
-    params = part.params._replace(gravity=torch.zeros(1, 3))
-    spin = torch.linalg.cross(
-        torch.tensor([1.0, 0.5, 2.0]).expand_as(part.start.position), part.start.position
+    start, params = (
+        tree.map(lambda x: x.to(dtype) if x.is_floating_point() else x, given)
+        for given in (part.start, part.params._replace(gravity=torch.zeros(1, 3)))
     )
-    state = part.start._replace(velocity=spin)
+    x = start.position - start.position.mean(1, keepdim=True)
+    turn = torch.tensor([1.0, 0.5, 2.0], dtype=dtype).expand_as(x)
+    shift = torch.tensor([far, 0.0, 0.0], dtype=dtype)
+    state = start._replace(position=x + shift, velocity=torch.linalg.cross(turn, x))
     solver = MPM(part.kind, (), dx=part.dx, dt=part.dt)
-    zero = torch.zeros(1, 0, 3)
-    none = Tools(zero, torch.zeros(1, 0, 4), zero, zero, zero, zero[..., 0])
+    zero = torch.zeros(1, 0, 3, dtype=dtype)
+    none = Tools(zero, zero.new_zeros(1, 0, 4), zero, zero, zero, zero[..., 0])
     mass, found = params.mass[..., None], []
     for _ in range(101):
-        x, v, c = state.position, state.velocity, state.affine * part.dx**2 / 4
+        v, c = state.velocity, state.affine * part.dx**2 / 4
         own = torch.stack(
             [c[..., 2, 1] - c[..., 1, 2], c[..., 0, 2] - c[..., 2, 0], c[..., 1, 0] - c[..., 0, 1]],
             -1,
         )
-        angular = (mass * (torch.linalg.cross(x, v) + own)).sum(1)[0]
+        angular = (mass * (torch.linalg.cross(state.position - shift, v) + own)).sum(1)[0]
         found.append(
             {"angular momentum": angular, "kinetic energy": (0.5 * mass * v**2).sum()[None]}
         )
         state, _, _ = solver(state, params, none, total // 100)
     return drifts(found)
+
+
+def spinning_far(total: int) -> dict[str, Any]:
+    """The same 3 m away from the origin."""
+    return spinning(total, 3.0)
+
+
+def spinning_far_in_double(total: int) -> dict[str, Any]:
+    """The same in float64."""
+    return spinning(total, 3.0, torch.float64)
 
 
 def shaken(total: int) -> dict[str, Any]:
@@ -237,7 +252,7 @@ def drifts(seen: list[dict[str, Tensor]]) -> dict[str, Any]:
     return found
 
 
-ALONE = (pendulum, tumbling, spinning, shaken)
+ALONE = (pendulum, tumbling, spinning, spinning_far, spinning_far_in_double, shaken)
 
 
 def main() -> None:

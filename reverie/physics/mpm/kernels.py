@@ -237,6 +237,7 @@ def p2g(
     cp = c[e, p]
     g = unit() + dt * cp
     trial = g * b[e, p] * wp.transpose(g)
+    trial = REAL(0.5) * (trial + wp.transpose(trial))  # rounding would add up to a torque
     after, memory, tau = respond(
         kind[p], trial, q[e, p], cp, mu[e, p], lam[e, p], limit[e, p], viscosity[e, p], dt
     )

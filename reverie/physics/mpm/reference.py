@@ -133,6 +133,7 @@ def deform(
     eye = torch.eye(3, dtype=state.strain.dtype, device=state.strain.device)
     grow = eye + dt * state.affine
     trial = grow @ state.strain @ grow.mT
+    trial = 0.5 * (trial + trial.mT)  # rounding would add up to a torque
     strain, memory, tau = trial, state.memory, torch.zeros_like(trial)
     laws = {
         Kind.NEO_HOOKEAN: _neo_hookean,

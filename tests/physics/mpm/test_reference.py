@@ -19,7 +19,8 @@ def spd(count: int, spread: float, seed: int = 0) -> tuple[Tensor, Tensor, Tenso
     draws = torch.Generator().manual_seed(seed)
     q, _ = torch.linalg.qr(torch.randn(count, 3, 3, generator=draws, dtype=torch.float64))
     strain = spread * (2 * torch.rand(count, 3, generator=draws, dtype=torch.float64) - 1)
-    return q @ torch.diag_embed((2 * strain).exp()) @ q.mT, strain, q
+    b = q @ torch.diag_embed((2 * strain).exp()) @ q.mT
+    return 0.5 * (b + b.mT), strain, q  # to the last bit
 
 
 def test_series_are_the_logarithm_the_exponential_and_the_root() -> None:
