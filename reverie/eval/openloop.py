@@ -21,7 +21,8 @@ from reverie.core import tree
 from reverie.core.model import Batch, Obs, WorldModel
 from reverie.eval.interval import Array
 from reverie.eval.predict import Prediction, predict
-from reverie.eval.score import Curve, Kind, OpenLoop, SensorError, decibel, summarise
+from reverie.eval.score import Curve, Kind, OpenLoop, SensorError, decibel, slope, summarise
+from reverie.eval.similarity import ssim
 from reverie.eval.windows import Windows
 
 Model = WorldModel[Any, Any]
@@ -74,7 +75,10 @@ def openloop(
         parts.append({e.name: e for e in _score(model, batch, prediction, observed, scale)})
     groups = windows.episode.cpu().numpy()
     return OpenLoop(
-        sensors=tuple(_summary([part[name] for part in parts], groups, seed) for name in parts[0]),
+        sensors=tuple(
+            _summary([part[name] for part in parts], groups, model.spec.dt, seed)
+            for name in parts[0]
+        ),
         observed=observed,
         horizon=horizon,
         samples=samples,
@@ -94,7 +98,7 @@ class _Errors(NamedTuple):
     weight: Tensor
     """`[N, steps]`, 0 where the sensor was missing."""
     errors: dict[str, dict[str, Tensor]]
-    """Predictor, then `absolute`, `square`, `scaled`, each `[N, steps]`."""
+    """Predictor, then `absolute`, `square`, `scaled`, `similarity`, each `[N, steps]`."""
 
 
 def _score(
@@ -120,9 +124,13 @@ def _score(
         imagined = _entries(prediction.obs[name], len(space.shape), False)
         errors = _compare(imagined, guesses, truth[:, rows], scale.get(name))
         kind: Kind = "image" if space.is_image else "vector"
+        if space.is_image:
+            _add_similarity(errors, {"model": imagined, **guesses}, truth[:, rows], space.shape)
         yield _Errors(name, kind, space.unit, steps, weight.float(), errors)
     if prediction.reward is not None:
         yield _reward(batch, prediction.reward, observed, model.spec.chunk)
+    if prediction.continues is not None:
+        yield _continues(batch, prediction.continues, observed, model.spec.chunk)
 
 
 def _reward(batch: Batch, imagined: Tensor, observed: int, chunk: int) -> _Errors:
@@ -135,6 +143,30 @@ def _reward(batch: Batch, imagined: Tensor, observed: int, chunk: int) -> _Error
     errors = _compare(imagined.float().unsqueeze(3), guesses, truth, None)
     steps = tuple(chunk * (k + 1) for k in range(count))
     return _Errors("reward", "reward", "", steps, torch.ones_like(truth[..., 0]), errors)
+
+
+def _continues(batch: Batch, imagined: Tensor, observed: int, chunk: int) -> _Errors:
+    """Errors of the probability that the episode goes on; imagined `[K, N, H / n]`."""
+    count = imagined.shape[2]
+    ends = batch.terminated[:, observed : observed + count * chunk].unflatten(1, (count, chunk))
+    truth = 1 - ends.any(2).float().unsqueeze(2)
+    errors = _compare(
+        imagined.float().unsqueeze(3), {"repeat": torch.ones_like(truth)[None]}, truth, None
+    )
+    steps = tuple(chunk * (k + 1) for k in range(count))
+    return _Errors("continues", "continues", "", steps, torch.ones_like(truth[..., 0]), errors)
+
+
+def _add_similarity(
+    errors: dict[str, dict[str, Tensor]],
+    predictors: Mapping[str, Tensor],
+    truth: Tensor,
+    shape: tuple[int, ...],
+) -> None:
+    """Structural similarity of pictures `[K, N, steps, D]` with the truth, of each predictor."""
+    for who, guess in predictors.items():
+        found = [ssim(one.unflatten(-1, shape), truth.unflatten(-1, shape)) for one in guess]
+        errors[who]["similarity"] = torch.stack(found).mean(0)
 
 
 def _entries(values: Tensor, axes: int, image: bool) -> Tensor:
@@ -180,7 +212,9 @@ def _deviation(model: Model, batch: Batch) -> dict[str, Tensor]:
     return found
 
 
-def _summary(parts: Sequence[_Errors], groups: NDArray[np.int64], seed: int) -> SensorError:
+def _summary(
+    parts: Sequence[_Errors], groups: NDArray[np.int64], dt: float, seed: int
+) -> SensorError:
     """Average over windows, with intervals over episodes."""
     name, kind, unit, steps = parts[0][:4]
     weight = _column([part.weight for part in parts])
@@ -191,15 +225,24 @@ def _summary(parts: Sequence[_Errors], groups: NDArray[np.int64], seed: int) -> 
                 _column([part.errors[who][what] for part in parts]), weight, groups, transform, seed
             )
             for who in parts[0].errors
+            if what in parts[0].errors[who]
         }
 
     if kind == "image":
         errors = {"mse": curves("square", np.asarray), "psnr": curves("square", decibel)}
+        errors["ssim"] = curves("similarity", np.asarray)
     else:
         errors = {"mae": curves("absolute", np.asarray), "rmse": curves("square", np.sqrt)}
         if "scaled" in parts[0].errors["model"]:
             errors["nrmse"] = curves("scaled", np.sqrt)
-    return SensorError(name=name, kind=kind, unit=unit, steps=steps, errors=errors)
+    seconds = np.array(steps) * dt
+    drift = {
+        who: slope(
+            _column([p.errors[who]["absolute"] for p in parts]), weight, groups, seconds, seed
+        )
+        for who in parts[0].errors
+    }
+    return SensorError(name, kind, unit, steps, errors, drift)
 
 
 def _column(parts: Sequence[Tensor]) -> Array:

@@ -25,6 +25,8 @@ class Prediction(NamedTuple):
     """Imagined, each `[K, N, len(steps), ...]`."""
     reward: Tensor | None
     """Imagined `[K, N, H / n]`, summed over each chunk; None if the model predicts none."""
+    continues: Tensor | None
+    """Imagined probability `[K, N, H / n]` that the episode goes on there; None likewise."""
     steps: tuple[int, ...]
     """Decisions after the last observed row, of each imagined observation."""
 
@@ -80,11 +82,15 @@ def predict(
 
     seen = [model.decode(tree.map(lambda x, t=t: x[:, t], states)) for t in range(first.shape[1])]
     imagined, steps = _shown(model, last, future, chunk)
-    reward = future.transition.reward
+
+    def head(values: Tensor | None) -> Tensor | None:
+        return None if values is None else split(values.transpose(0, 1))
+
     return Prediction(
         {k: split(torch.stack([o[k] for o in seen], 1)) for k in seen[0]},
         {k: split(v) for k, v in imagined.items()},
-        None if reward is None else split(reward.transpose(0, 1)),
+        head(future.transition.reward),
+        head(future.transition.continues),
         steps,
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from reverie.eval.interval import Array, bootstrap
 from reverie.eval.nulls import from_null, to_null
 
-Kind = Literal["vector", "image", "reward"]
+Kind = Literal["vector", "image", "reward", "continues"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,15 @@ class Curve:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -39,9 +49,13 @@ class SensorError:
 
     Metrics: `mae` and `rmse` in the sensor's unit, averaged over its entries; `nrmse`, in standard
     deviations of each entry over the data; for images `mse` of values in 0..1, and `psnr` [dB] of
-    the mean squared error (higher is better). Predictors: `model` (the mean error of one sample),
-    `model_mean` (the error of the mean of the samples, if there are several), `repeat` (the last
-    observation again), `linear` (the last two observations extrapolated; vectors only)."""
+    the mean squared error and `ssim` (higher is better). Predictors: `model` (the mean error of one
+    sample), `model_mean` (the error of the mean of the samples, if there are several), `repeat`
+    (the last observation again; of `continues`: that the episode always goes on), `linear` (the
+    last two observations extrapolated; vectors only)."""
+    drift: Mapping[str, Slope] = field(default_factory=dict)
+    """By predictor: how fast the absolute error grows, the slope of its regression line over the
+    horizon, in the unit of `mae` (images: of values in 0..1) per second. NaN for one step."""
 
     def __post_init__(self) -> None:
         for metric, curves in self.errors.items():
@@ -96,6 +110,10 @@ class OpenLoop:
                     metric: {who: _curve(c) for who, c in curves.items()}
                     for metric, curves in s["errors"].items()
                 },
+                drift={
+                    who: Slope(*(from_null(v[n]) for n in ("mean", "low", "high")))
+                    for who, v in s.get("drift", {}).items()
+                },
             )
             for s in value["sensors"]
         )
@@ -118,6 +136,19 @@ def summarise(
     return Curve(
         tuple(transform(mean).tolist()), tuple(ends.min(0).tolist()), tuple(ends.max(0).tolist())
     )
+
+
+def slope(
+    errors: Array, weights: Array, groups: NDArray[np.int64], seconds: Array, seed: int
+) -> Slope:
+    """Slope of the regression of errors `[N, H]` on time `[H]`, over the windows that are whole."""
+    away = seconds - seconds.mean()
+    whole = (weights > 0).all(1)
+    if len(seconds) < 2 or not whole.any():
+        return Slope(math.nan, math.nan, math.nan)
+    slopes = errors[whole] @ away / (away @ away)
+    low, high = bootstrap(slopes, groups=groups[whole], seed=seed)
+    return Slope(float(slopes.mean()), float(low), float(high))
 
 
 def decibel(mse: Array) -> Array:

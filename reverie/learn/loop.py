@@ -124,13 +124,24 @@ class Loop:
 
     def _step(self) -> None:
         """One update, one evaluation or one row of each environment."""
-        if self.collector is None or self.ratio.owed(self.counters.decisions):
+        if self.collector is None or self._before_acting():
             self._learn()
+        elif self.ratio.owed(self.counters.decisions):
+            self._learn()
+            self.ratio.paid()
         elif self._evaluation_due():
             self._evaluate()
         else:
             self._collect(self.collector)
         self._changed = True
+
+    def _before_acting(self) -> bool:
+        """Whether updates on recorded episodes come first; once they are made, none is owed."""
+        if self.counters.updates < self.config.prefill.updates:
+            return True
+        if self.config.prefill.updates:
+            self.ratio.begin(self.counters.decisions)
+        return False
 
     def _learn(self) -> None:
         sample = self.replay.sample()
@@ -139,7 +150,6 @@ class Loop:
         fit = self.fitter.fit(sample.batch, before, self.noise)
         if tree.leaves(fit.latents):
             self.replay.write_back(sample.ids, fit.latents)
-        self.ratio.paid()
         self.counters = replace(self.counters, updates=self.fitter.updates)
         self.means.add(fit.metrics)
         if self.counters.updates % self.config.log.every == 0:

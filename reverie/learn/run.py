@@ -61,13 +61,18 @@ class PrefillConfig:
     """What comes before learning."""
 
     decisions: int = 1000
-    """Decisions with random actions."""
+    """Decisions with random actions; none where updates are made on recorded episodes first."""
     catch_up: bool = False
     """Once learning begins, make the updates that they pay for at once; else they pay for none."""
+    updates: int = 0
+    """Updates on recorded episodes before it acts at all (offline to online)."""
 
     def __post_init__(self) -> None:
-        if self.decisions < 0:
-            raise ValueError(f"PrefillConfig decisions is {self.decisions}; give at least 0.")
+        if self.decisions < 0 or self.updates < 0:
+            raise ValueError(
+                f"PrefillConfig decisions is {self.decisions} and updates {self.updates}; give at "
+                "least 0."
+            )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ _METRICS = {
     "nrmse": "error in standard deviations",
     "mse": "mean squared error",
     "psnr": "PSNR [dB]",
+    "ssim": "structural similarity",
 }
+_HIGHER = ("psnr", "ssim")  # is better
 
 
 def horizon(found: OpenLoop) -> str:
@@ -53,7 +55,7 @@ def lead(found: OpenLoop) -> tuple[str, str, str] | None:
     ratios = []
     for sensor in found.sensors:
         metric = main_metric(sensor)
-        if sensor.kind == "reward" or metric == "psnr":
+        if sensor.kind in ("reward", "continues") or metric in _HIGHER:
             continue
         curves = sensor.errors[metric]
         pairs = zip(curves["model"].mean, curves["repeat"].mean, strict=True)
@@ -119,7 +121,7 @@ def _verdict(sensor: SensorError) -> str:
     metric = main_metric(sensor)
     model, repeat = (sensor.errors[metric][who].mean for who in ("model", "repeat"))
     pairs = [(m, r) for m, r in zip(model, repeat, strict=True) if math.isfinite(m)]
-    wins = sum(m > r if metric == "psnr" else m < r for m, r in pairs)
+    wins = sum(m > r if metric in _HIGHER else m < r for m, r in pairs)
     return f"beats repeating at {wins} of {len(pairs)} horizons"
 
 
@@ -145,6 +147,6 @@ def _entry(curves: Mapping[str, Curve], who: str, i: int, metric: str) -> page.C
     """A mean with its interval; the best of all predictors at this horizon stands out."""
     mean, low, high = (line[i] for line in (curves[who].mean, curves[who].low, curves[who].high))
     known = [c.mean[i] for c in curves.values() if math.isfinite(c.mean[i])]
-    best = bool(known) and mean == (max if metric == "psnr" else min)(known)
+    best = bool(known) and mean == (max if metric in _HIGHER else min)(known)
     interval = f"{amount(low, 2)} to {amount(high, 2)}" if math.isfinite(low) else ""
     return page.Cell(amount(mean, 2), interval, best)

@@ -1,11 +1,14 @@
 """Open-loop errors against worlds whose future is known in closed form."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from reverie.core.model import Obs
+from reverie.core.model import Obs, Transition
 from reverie.core.spec import Output, Spec
 from reverie.eval.openloop import openloop
 from tests.eval.worlds import POINT, Camera, Chunked, Filmed, Point, images, record
@@ -126,3 +129,41 @@ def test_a_model_of_rewards_alone_is_judged_by_them() -> None:
 def test_a_model_that_predicts_neither_is_refused() -> None:
     with pytest.raises(ValueError, match="predicts obs"):
         openloop(Blind(frozenset({"continues"})), record(2, 8), observed=2, horizon=3)
+
+
+def test_drift_is_how_fast_the_error_grows() -> None:
+    found = openloop(Point(wrong=0.25), record(8, 9), observed=3, horizon=6).sensor("position")
+    assert found.drift["model"].mean == pytest.approx(0, abs=1e-5)
+    ahead = np.arange(1, 7) * 0.5
+    x = record(8, 9).batch.obs["position"].double()[..., 0]
+    errors = (x[:, 2:3] - x[:, 3:]).abs().mean(0).numpy()
+    drift = found.drift["repeat"]
+    assert drift.mean == pytest.approx(np.polyfit(ahead, errors, 1)[0], rel=1e-4)
+    assert drift.low < drift.mean < drift.high
+
+
+def test_the_end_of_an_episode_is_foreseen_or_not() -> None:
+    class Ending(Point):
+        def step(self, state: Tensor, action: Tensor, noise: Tensor) -> Transition[Tensor]:
+            return (
+                super()
+                .step(state, action, noise)
+                ._replace(continues=torch.full((len(state),), 0.75))
+            )
+
+    spec = replace(POINT, provides=POINT.provides | {"continues"})
+    data = record(4, 6)
+    ends = data.batch.terminated.clone()
+    ends[:2, -1] = True
+    data = data._replace(batch=data.batch._replace(terminated=ends, last=ends))
+    errors = openloop(Ending(spec=spec), data, observed=2, horizon=4).sensor("continues").errors
+    assert errors["mae"]["model"].mean == pytest.approx([0.25, 0.25, 0.25, 0.5])
+    assert errors["mae"]["repeat"].mean == pytest.approx([0, 0, 0, 0.5])
+
+
+def test_pictures_are_compared_by_their_structure_too() -> None:
+    data = images([0, 0, 0, 255])
+    found = openloop(Camera(), data, observed=2, horizon=2).sensor("camera")
+    assert found.errors["ssim"]["repeat"].mean == pytest.approx([1, 1e-4], abs=1e-4)
+    grey = (2 * 0.5 * 1 + 1e-4) / (0.5**2 + 1 + 1e-4)
+    assert found.errors["ssim"]["model"].mean[1] == pytest.approx(grey, rel=1e-3)
