@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ def from_gymnasium(
     A Box action becomes one vector scaled to [-1, 1], a Discrete one a one-hot vector. Box
     observations keep their shape, images turn to `[C, h, w]`; Dict and Tuple become one observation
     each, named "outer/inner"; Discrete and MultiDiscrete become one-hot vectors. A lone Box is
-    called "state", or "image" if it is one. World time per frame [s] is the environment's `dt`
-    attribute, else 1 / metadata["render_fps"], else 0.05.
+    called "state", or "image" if it is one. World time per frame [s] is 1 / the environment's
+    `control_hz` or `control_freq`, else its `dt`, else 1 / metadata["render_fps"], else 0.05.
 
     Worker processes need what can be pickled: `functools.partial(from_gymnasium, MyEnv)`.
 
@@ -82,7 +83,9 @@ def from_gymnasium(
 def make_registered(name: str, **options: Any) -> Any:
     """`gymnasium.make` that can draw, with a hint where the name is unknown."""
     gymnasium = _import()
-    errors = gymnasium.error
+    package = name.partition("/")[0]
+    if package.isidentifier() and package != name and importlib.util.find_spec(package):
+        importlib.import_module(package)  # it registers its own: "gym_pusht/PushT-v0"
     try:
         spec = gymnasium.spec(name)
         entry = spec.entry_point
@@ -93,7 +96,7 @@ def make_registered(name: str, **options: Any) -> Any:
         if "rgb_array" in modes:
             options = {"render_mode": "rgb_array", **options}
         return gymnasium.make(name, disable_env_checker=True, **options)
-    except (errors.NameNotFound, errors.NamespaceNotFound, errors.VersionNotFound) as unknown:
+    except gymnasium.error.UnregisteredEnv as unknown:
         near = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(f"Gymnasium has no environment {name!r}: {unknown}{hint}") from unknown
@@ -362,10 +365,11 @@ def _action(name: str, space: Any) -> tuple[Space, Callable[[np.ndarray], Any]]:
 
 def _dt(env: Any) -> float:
     """World time per frame [s]."""
-    for owner in (env, env.unwrapped):
-        dt = getattr(owner, "dt", None)
-        if isinstance(dt, int | float) and dt > 0:
-            return float(dt)
+    for name in ("control_hz", "control_freq", "dt"):  # where these differ, `dt` is of the physics
+        for owner in (env, env.unwrapped):
+            value = getattr(owner, name, None)
+            if isinstance(value, int | float) and value > 0:
+                return float(value) if name == "dt" else 1 / float(value)
     fps = (env.metadata or {}).get("render_fps")
     return 1 / float(fps) if fps else _DEFAULT_DT
 

@@ -215,7 +215,7 @@ class Played(NamedTuple):
     decisions: np.ndarray
     """Length of each episode, int64 `[E]`."""
     rows: list[dict[str, np.ndarray]]
-    """The rows of each episode, `[D + 1, ...]` by name as in the store; empty unless recorded."""
+    """The rows of each episode, `[D + 1, ...]` by name as in the store; empty unless kept."""
 
 
 def play(
@@ -227,11 +227,15 @@ def play(
     seed: int = 0,
     sample: bool = False,
     record: bool = False,
+    recorder: Recorder | None = None,
 ) -> Played:
     """Complete episodes with the mode of the policy, or with samples of it.
 
     Environment i of N plays its share whatever their lengths, so that short episodes are not
     preferred; episodes are ordered by environment. An episode under way is not counted.
+
+    With `record` the rows are returned; a `recorder` is given each as it arrives, environment i as
+    its stream i.
     """
     if episodes < 1:
         raise ValueError(f"play was asked for {episodes} episodes; ask for at least 1.")
@@ -246,7 +250,10 @@ def play(
             arrived = _arrays(rows, action)
             for i, take in enumerate(takes):
                 if len(take.returns) < shares[i]:
-                    take.add({name: value[i] for name, value in arrived.items()}, record)
+                    row = {name: value[i] for name, value in arrived.items()}
+                    if recorder is not None:
+                        recorder.append(i, row)
+                    take.add(row, record)
             obs, first = device.put((dict(rows.obs), rows.first))
             chosen, memory = agent.act(memory, obs, first, generator)
             action = _numpy(chosen)
