@@ -46,11 +46,19 @@ class View:
                 f"Pictures cannot be resized to {size}, nor {episodes} episodes be chosen; give "
                 "height and width in pixels, or 0 0 to leave them, and 0 episodes for all."
             )
-        self._dataset, self._count, self._size = dataset, episodes, size
+        self.dataset, self._count, self._size = dataset, episodes, size
         self.where, self.action, self.about = dataset.where, dataset.action, dataset.about
+        if hasattr(dataset, "timestamps"):
+            self.timestamps = dataset.timestamps
         self.obs: Mapping[str, Space] = {
             name: self._space(dataset.obs[name]) for name in (sensors or dataset.obs)
         }
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out or changed."""
+        same = dict(self.obs) == dict(self.dataset.obs)
+        return same and (not self._count or self._count >= len(self.dataset.episodes()))
 
     def _space(self, space: Space) -> Space:
         if not space.is_image or not any(self._size):
@@ -59,14 +67,14 @@ class View:
 
     def episodes(self) -> Sequence[Episode]:
         """The chosen ones."""
-        return self._dataset.episodes()[: self._count or None]
+        return self.dataset.episodes()[: self._count or None]
 
     def read(
         self, name: str, start: int = 0, stop: int | None = None, only: Sequence[str] | None = None
     ) -> dict[str, Array]:
         """Rows of an episode; see `Dataset.read`."""
         wanted = [n for n in self.obs if only is None or n in only]
-        rows = self._dataset.read(name, start, stop, wanted)
+        rows = self.dataset.read(name, start, stop, wanted)
         for sensor in wanted:
             if rows[sensor].shape[1:] != self.obs[sensor].shape:
                 rows[sensor] = resize(rows[sensor], self._size)
@@ -74,7 +82,7 @@ class View:
 
     def close(self) -> None:
         """Close what is looked at."""
-        self._dataset.close()
+        self.dataset.close()
 
 
 def resize(pictures: Array, size: tuple[int, int]) -> Array:

@@ -16,6 +16,8 @@ from reverie.imagine import ActorCriticConfig, ImaginationLearner, ReturnConfig
 from reverie.learn.optim import OptimiserConfig
 from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.dreamer import CellConfig, Dreamer, DreamerConfig, LatentConfig, sized
+from reverie.recipes.data import DataConfig
+from reverie.recipes.run import require_budget
 
 Size = Literal["1m", "12m", "25m", "50m", "100m", "200m", "400m", "custom"]
 
@@ -34,8 +36,9 @@ class DreamerRecipe:
     """Environments acted in side by side."""
     workers: int = 0
     """Worker processes that step them; 0 steps them in this process."""
-    data: Path | None = None
-    """Learn from the episodes recorded in this directory alone, without acting."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Recorded episodes to learn from alone, or before acting: --data PATH with
+    --training.updates, or with --training.prefill.updates."""
     model: DreamerConfig = field(default_factory=DreamerConfig)
     """Parts of the world model."""
     behaviour: ActorCriticConfig = field(default_factory=ActorCriticConfig)
@@ -51,11 +54,7 @@ class DreamerRecipe:
                 f"DreamerRecipe envs is {self.envs} and workers {self.workers}; at least 1 "
                 "environment and 0 workers are needed."
             )
-        if self.data is not None and not self.training.updates:
-            raise ValueError(
-                "Learning from recorded episodes ends after a number of updates; "
-                "set --training.updates."
-            )
+        require_budget(self)
 
     @property
     def discount(self) -> float:

@@ -14,6 +14,7 @@ from reverie.core.model import Agent
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
 from reverie.data.container import write_json
+from reverie.data.datasets import Dataset
 from reverie.data.schema import Schema
 from reverie.data.serial import from_json, to_json
 from reverie.envs import EnvConfig
@@ -26,6 +27,7 @@ from reverie.learn.learner import latent_spaces
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
 from reverie.models import FAMILIES
+from reverie.recipes.data import DataConfig, Known, as_store, closing, opened, take_in
 
 JUDGED = 1_000_003
 """Seed of the episodes in which a policy is judged: other ones than those it learns from."""
@@ -71,8 +73,8 @@ class Recipe(Protocol):
         ...
 
     @property
-    def data(self) -> Path | None:
-        """Recorded episodes to learn from instead."""
+    def data(self) -> DataConfig:
+        """Recorded episodes to learn from, too or instead."""
         ...
 
     @property
@@ -129,8 +131,8 @@ def train(recipe: Recipe) -> Result:
         ValueError: the directory holds a run of another recipe; the message says what differs.
     """
     _same_recipe(recipe)
-    if recipe.data is not None:
-        return _train_recorded(recipe, recipe.data)
+    if recipe.data.path and not recipe.training.prefill.updates:
+        return _train_recorded(recipe)
     tasks = _shared(recipe)
     kinds, count = (tasks.makers, len(tasks.members)) if tasks else (recipe.env, 1)
     seed = recipe.training.seed
@@ -140,19 +142,36 @@ def train(recipe: Recipe) -> Result:
     ):
         meta = {"env": envs.name, "repeat": envs.repeat, "dt": envs.dt, "tasks": to_json(tasks)}
         with EpisodeStore(directory.episodes, envs.obs, envs.action, meta=meta) as store:
-            return _fit(recipe, store, directory, envs, envs.dt, tasks)
+            known = take_in(recipe.data, recipe.env, store, directory) if recipe.data.path else None
+            return _fit(recipe, store, directory, envs, envs.dt, tasks, known)
 
 
-def _train_recorded(recipe: Recipe, data: Path) -> Result:
-    store = EpisodeStore.open(data)
-    if "dt" not in store.meta:
+def _train_recorded(recipe: Recipe) -> Result:
+    with closing(opened(recipe.data)) as dataset:
+        tasks = _recorded(recipe, dataset)
+        with (
+            RunDirectory(recipe.run) as directory,
+            as_store(dataset, directory) as (store, known),
+        ):
+            return _fit(recipe, store, directory, None, dataset.about.dt, tasks, known)
+
+
+def require_budget(recipe: Recipe) -> None:
+    """What every recipe checks of its budget when it is made.
+
+    Raises:
+        ValueError: recorded episodes without a number of updates, or the other way round.
+    """
+    training = recipe.training
+    if recipe.data.path and not (training.updates or training.prefill.updates):
         raise ValueError(
-            f"The episodes in {data} do not say how long a decision lasts; "
-            'make their store with meta={"dt": seconds}.'
+            "Learning from recorded episodes ends after a number of updates: set "
+            "--training.updates, or --training.prefill.updates to act after so many."
         )
-    tasks = _recorded(recipe, store)
-    with RunDirectory(recipe.run) as directory:
-        return _fit(recipe, store, directory, None, float(store.meta["dt"]), tasks)
+    if training.prefill.updates and not recipe.data.path:
+        raise ValueError(
+            f"{training.prefill.updates} updates before acting need recorded episodes; set --data."
+        )
 
 
 def _shared(recipe: Recipe) -> Tasks | None:
@@ -161,20 +180,21 @@ def _shared(recipe: Recipe) -> Tasks | None:
     return share([replace(recipe.env, name=name) for name in names]) if names else None
 
 
-def _recorded(recipe: Recipe, store: EpisodeStore) -> Tasks | None:
+def _recorded(recipe: Recipe, dataset: Dataset) -> Tasks | None:
     """The tasks that recorded episodes are of, as the episodes say, or else as the recipe does."""
-    named, said = list(getattr(recipe, "tasks", ())), store.meta.get("tasks")
+    named, said = list(getattr(recipe, "tasks", ())), dataset.about.extra.get("tasks")
     stored = from_json(Tasks, said, "tasks") if said else None
     found = [task.name for task in stored.members] if stored else []
     if stored is not None and hasattr(recipe, "tasks") and named != found:
         raise ValueError(
-            f"The episodes in {store.directory} are of the tasks {', '.join(found)}, in this "
+            f"The episodes in {dataset.where} are of the tasks {', '.join(found)}, in this "
             f"order, and the recipe names {', '.join(named) or 'none'}; set --tasks "
             f"{' '.join(found)}."
         )
     tasks = (stored if named else None) or _shared(recipe)
     if tasks is not None:
-        Schema(tasks.obs, tasks.action).require_equal(store.schema, str(store.directory))
+        there = Schema(dataset.obs, dataset.action)
+        Schema(tasks.obs, tasks.action).require_equal(there, dataset.where)
     return tasks
 
 
@@ -191,6 +211,7 @@ def _fit(
     envs: Parallel | None,
     dt: float,
     tasks: Tasks | None,
+    known: Known | None,
 ) -> Result:
     learner = _build(recipe, store.schema.obs, store.schema.action, dt, tasks)
     replay = recipe.replay.build(store, seed=recipe.training.seed, latent=latent_spaces(learner))
@@ -204,7 +225,12 @@ def _fit(
         family=recipe.family,
         envs=envs,
         evaluation=(lambda: _judges_of(recipe, tasks)) if every.every else None,
-        recipe={"recipe": to_json(recipe), "dt": dt, "tasks": to_json(tasks)},
+        recipe={
+            "recipe": to_json(recipe),
+            "dt": dt,
+            "tasks": to_json(tasks),
+            "data": known.to_json() if known else None,
+        },
     )
 
 
@@ -226,7 +252,8 @@ def _same_recipe(recipe: Recipe) -> None:
     if not path.exists():
         return
     stored = json.loads(path.read_text())
-    old = {**_flat(to_json(type(recipe)())), **_flat(stored["recipe"])}  # options it had not yet
+    defaults = _flat(to_json(type(recipe)()))  # options it had not yet
+    old = {**defaults, **_flat(_today(stored["recipe"]))}
     new = _flat(to_json(recipe))
     if stored["family"] != recipe.family:
         raise ValueError(
@@ -243,6 +270,14 @@ def _same_recipe(recipe: Recipe) -> None:
             f"{path.parent} holds a run with other options: {'; '.join(changed)}. "
             "Give the same options to resume it, or choose another --run."
         )
+
+
+def _today(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe in today's form: `data` was a directory or null once."""
+    data = recipe.get("data")
+    if isinstance(data, str | None):
+        return {**recipe, "data": {"path": data or ""}}
+    return recipe
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
@@ -266,6 +301,8 @@ class Loaded:
     checkpoint: Path
     tasks: Tasks | None = None
     """Where there are several."""
+    known: Known | None = None
+    """Recorded episodes that it learnt from, and how their actions were scaled."""
 
     @property
     def env(self) -> EnvConfig:
@@ -304,7 +341,9 @@ def load(run: Path | str, device: DeviceConfig | None = None) -> Loaded:
     found = Checkpoints(Path(run) / "checkpoints").latest()
     if found is None:
         raise CheckpointError(f"{run} holds no checkpoint; give the directory of a run.")
-    recipe = from_json(recipe_class(found.family), found.about["recipe"]["recipe"], "recipe")
+    recipe = from_json(
+        recipe_class(found.family), _today(found.about["recipe"]["recipe"]), "recipe"
+    )
     recipe = replace(recipe, run=Path(run))
     spaces, said = found.about["spaces"], found.about["recipe"].get("tasks")
     tasks = from_json(Tasks, said, "tasks") if said else None
@@ -318,4 +357,6 @@ def load(run: Path | str, device: DeviceConfig | None = None) -> Loaded:
     settled = settle(device or recipe.training.device)
     load_weights(learner, found.part("model"), str(found.path))
     learner.to(settled.device).eval()
-    return Loaded(recipe, learner, settled, dict(found.about["counters"]), found.path, tasks)
+    said = found.about["recipe"].get("data")
+    known = Known.from_json(said) if said else None
+    return Loaded(recipe, learner, settled, dict(found.about["counters"]), found.path, tasks, known)

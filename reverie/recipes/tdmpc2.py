@@ -18,6 +18,8 @@ from reverie.learn.run import PrefillConfig, RunConfig
 from reverie.models.tdmpc2 import TDMPC2, Task, TDMPC2Config, discount, sized
 from reverie.plan import MPC, MPPI, MPCConfig, tdmpc2_mppi
 from reverie.plan.learner import PlanningLearner
+from reverie.recipes.data import DataConfig
+from reverie.recipes.run import require_budget
 
 Size = Literal["1m", "5m", "19m", "48m", "317m", "custom"]
 
@@ -40,8 +42,9 @@ class TDMPC2Recipe:
     each."""
     workers: int = 0
     """Worker processes that step them; 0 steps them in this process."""
-    data: Path | None = None
-    """Learn from the episodes recorded in this directory alone, without acting."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """Recorded episodes to learn from alone, or before acting: --data PATH with
+    --training.updates, or with --training.prefill.updates."""
     model: TDMPC2Config = field(default_factory=TDMPC2Config)
     """Parts of the world model; its discount holds for planning, too. With tasks, it is that of
     tasks without a clock, and each other one has its own by the length of its episodes."""
@@ -69,11 +72,7 @@ class TDMPC2Recipe:
                 f"TDMPC2Recipe envs is {self.envs} and workers {self.workers}; at least 1 "
                 "environment and 0 workers are needed."
             )
-        if self.data is not None and not self.training.updates:
-            raise ValueError(
-                "Learning from recorded episodes ends after a number of updates; "
-                "set --training.updates."
-            )
+        require_budget(self)
         if self.replay.length < 2:
             raise ValueError(
                 f"TDMPC2Recipe replay.length is {self.replay.length}; a sequence needs at least "

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from reverie.core.spec import Space
 from reverie.learn.run import RunConfig
+from reverie.recipes.data import DataConfig
 from reverie.recipes.dreamer import DreamerRecipe
 
 OBS = {"position": Space((3,))}
@@ -33,7 +32,7 @@ def test_a_published_size_sets_the_widths_of_all_networks() -> None:
 
 def test_learning_from_recorded_episodes_needs_an_end() -> None:
     with pytest.raises(ValueError, match="updates"):
-        DreamerRecipe(data=Path("episodes"))
+        DreamerRecipe(data=DataConfig("episodes"))
 
 
 def test_impossible_numbers_of_environments_are_refused() -> None:

@@ -13,6 +13,7 @@ import torch
 from reverie.envs import EnvConfig
 from reverie.learn.checkpoint import CheckpointError
 from reverie.learn.run import RunConfig
+from reverie.recipes.data import DataConfig
 from reverie.recipes.dreamer import DreamerRecipe
 from reverie.recipes.run import load, recipe_class, train
 from tests.recipes.conftest import tiny
@@ -90,7 +91,7 @@ def test_a_family_that_is_not_trained_says_so() -> None:
 def test_learning_from_recorded_episodes_only(trained: DreamerRecipe, tmp_path: Path) -> None:
     recorded = tiny(
         tmp_path / "offline",
-        data=trained.run / "episodes",
+        data=DataConfig(str(trained.run / "episodes")),
         training=RunConfig(updates=5),
     )
     result = train(recorded)

@@ -20,6 +20,7 @@ from reverie.learn.log import LogConfig, read
 from reverie.learn.run import EvaluateConfig, PrefillConfig, RunConfig
 from reverie.models.tdmpc2 import NetConfig, Task, TDMPC2Config, discount
 from reverie.plan import MPC, MPCConfig, tdmpc2_mppi
+from reverie.recipes.data import DataConfig
 from reverie.recipes.planning import subject
 from reverie.recipes.run import JUDGED, load, train
 from reverie.recipes.study import evaluate, evaluate_each, film, predict, report, results
@@ -74,7 +75,7 @@ def test_the_published_size_plans_with_the_discount_of_the_model() -> None:
 
 def test_impossible_options_are_refused() -> None:
     with pytest.raises(ValueError, match="updates"):
-        TDMPC2Recipe(data=Path("episodes"))
+        TDMPC2Recipe(data=DataConfig("episodes"))
     with pytest.raises(ValueError, match="envs is 0"):
         TDMPC2Recipe(envs=0)
     with pytest.raises(ValueError, match="at least 2 rows"):
@@ -103,7 +104,7 @@ def several(run: Path, frames: int = 160) -> TDMPC2Recipe:
 
 def offline(run: Path, data: Path) -> TDMPC2Recipe:
     recipe = several(run)
-    return replace(recipe, data=data, training=replace(recipe.training, updates=3))
+    return replace(recipe, data=DataConfig(str(data)), training=replace(recipe.training, updates=3))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_recorded_episodes_of_other_tasks_are_refused(run: TDMPC2Recipe, tmp_pat
     single = tiny(tmp_path / "f", 60)
     train(single)
     with pytest.raises(ValueError, match="'observation': stored nothing, given float32"):
-        train(replace(recipe, data=single.run / "episodes"))
+        train(replace(recipe, data=DataConfig(str(single.run / "episodes"))))
     assert not (tmp_path / "e").exists()
 
 
