@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from reverie.cli import runs, scenarios
+from reverie.cli import data, runs, scenarios
 from reverie.cli.terminal import wrong
 
 USAGE = """usage: reverie COMMAND [options]
@@ -15,6 +15,8 @@ USAGE = """usage: reverie COMMAND [options]
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
   report RUN     one self-contained HTML page about the run
+  collect OUT    record an environment with a random, scripted or learnt policy, or by keyboard
+  data           recorded episodes of many formats: info, stats, check, view, convert
   scenario       robot tasks in simulated worlds: new, show, list, export, check, view
   optimise WHAT  solve a scenario by gradient, by samples, or by a learnt policy
   demo           learn, judge and report a robot task in some minutes
@@ -30,6 +32,8 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "imagine": runs.imagine,
     "plan": runs.plan,
     "report": runs.report,
+    "collect": data.collect,
+    "data": data.data,
     "scenario": scenarios.scenario,
     "optimise": scenarios.optimise,
     "demo": runs.demo,

@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from reverie.cli import terminal
-from reverie.cli.terminal import Nothing, parse, wrong
+from reverie.cli.terminal import Nothing, parse, whole, wrong
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,10 @@ def train(arguments: list[str]) -> int:
     if not arguments or arguments[0].startswith("-"):
         return wrong(f"train needs a model family: {', '.join(trained())}.")
     kind = recipe_class(arguments[0])
-    options = [_whole(word) for word in arguments[1:]]
+    options = [whole(word) for word in arguments[1:]]
     recipe = parse(kind, f"train {arguments[0]}", options)
     result = train(recipe)
     return 0 if result.finished else 130
-
-
-def _whole(word: str) -> str:
-    """`--env NAME` stands for `--env.name NAME`, `--data PATH` for `--data.path PATH`."""
-    option, equals, value = word.partition("=")
-    return {"--env": "--env.name", "--data": "--data.path"}.get(option, option) + equals + value
 
 
 def eval(arguments: list[str]) -> int:

@@ -30,6 +30,12 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
     return tyro.cli(kind, prog=f"reverie {command}", args=list(arguments))
 
 
+def whole(word: str) -> str:
+    """`--env NAME` stands for `--env.name NAME`, `--data PATH` for `--data.path PATH`."""
+    option, equals, value = word.partition("=")
+    return {"--env": "--env.name", "--data": "--data.path"}.get(option, option) + equals + value
+
+
 def table(*columns: str, words: int = 1) -> Table:
     """An empty table: the first `words` columns to the left, numbers to the right."""
     made = Table(box=None, pad_edge=False)

@@ -66,6 +66,14 @@ class Recorder(Protocol):
         ...
 
 
+class Sink(Protocol):
+    """Takes rows alone; an episode store and the writer of a dataset are some."""
+
+    def append(self, stream: int, row: Mapping[str, Any]) -> Any:
+        """One row of one stream."""
+        ...
+
+
 class Episode(NamedTuple):
     """A finished episode."""
 
@@ -227,7 +235,7 @@ def play(
     seed: int = 0,
     sample: bool = False,
     record: bool = False,
-    recorder: Recorder | None = None,
+    recorder: Sink | None = None,
 ) -> Played:
     """Complete episodes with the mode of the policy, or with samples of it.
 

@@ -15,11 +15,13 @@ from reverie.models.dreamer import CellConfig, DreamerConfig, LatentConfig
 from reverie.recipes.dreamer import DreamerRecipe
 from reverie.recipes.run import train
 
+ENV_OF_TINY = EnvConfig("toy:pendulum", max_decisions=60)
+
 
 def tiny(run: Path, **changes: object) -> DreamerRecipe:
     recipe = DreamerRecipe(
         run=run,
-        env=EnvConfig("toy:pendulum", max_decisions=60),
+        env=ENV_OF_TINY,
         size="custom",
         model=DreamerConfig(
             latent=LatentConfig(variables=4, classes=4),
