@@ -29,7 +29,7 @@ FAMILY_FILES = ("README.md", "config.py", "loss.py", "model.py", "weights.py")
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "managers"}
 HEAVY = {
     *("PIL", "dm_control", "dm_env", "gymnasium", "imageio", "imageio_ffmpeg", "lz4", "mujoco"),
-    *("tensorboard", "zstandard", "warp", "viser"),
+    *("tensorboard", "zstandard", "warp", "viser", "av", "fsspec", "h5py", "pyarrow"),
 }
 KERNELS = "/kernels.py"  # in a solver's folder: compiled by Warp, loaded when first used
 PRINTERS = ("cli/", "learn/log.py")
