@@ -101,9 +101,13 @@ def make(name: str | EnvConfig, **options: Any) -> Env:
 
 def available() -> tuple[Family, ...]:
     """All families and what they offer; imports a simulator only where it is installed."""
+    from reverie.envs import scenes
     from reverie.envs.toy import TASKS
 
-    families = [Family("toy", "built in, plain numpy", True, _full("toy", tuple(TASKS)), "")]
+    families = [
+        Family("toy", "built in, plain numpy", True, _full("toy", tuple(TASKS)), ""),
+        Family("scene", "built in: known physics", True, _full("scene", scenes.names()), ""),
+    ]
     for name, about, module, extra in (
         ("dmc", "DeepMind Control Suite: MuJoCo robots", "dm_control", "dmc"),
         ("gym", "Gymnasium: everything registered there", "gymnasium", "gym"),
@@ -157,6 +161,12 @@ def _make_toy(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     return adapt(TASKS[task](), config)
 
 
+def _make_scene(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
+    from reverie.envs.scenes import build
+
+    return build(task, config)
+
+
 def _make_dmc(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     from reverie.envs.dm_control import DmControl
 
@@ -184,4 +194,9 @@ def adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
 
 
 _Builder = Callable[[str, EnvConfig, dict[str, Any]], Env]
-_BUILDERS: dict[str, _Builder] = {"dmc": _make_dmc, "gym": _make_gym, "toy": _make_toy}
+_BUILDERS: dict[str, _Builder] = {
+    "dmc": _make_dmc,
+    "gym": _make_gym,
+    "scene": _make_scene,
+    "toy": _make_toy,
+}

@@ -45,7 +45,7 @@ def test_a_config_and_options_say_the_same():
 
 def test_families_are_listed_with_their_tasks():
     families = {family.name: family for family in available()}
-    assert set(families) == {"toy", "dmc", "gym", "scenario"}
+    assert set(families) == {"toy", "scene", "dmc", "gym", "scenario"}
     assert families["toy"].names == ("toy:pendulum", "toy:balance")
     assert "dmc:walker_walk" in families["dmc"].names
     assert "gym:CartPole-v1" in families["gym"].names
