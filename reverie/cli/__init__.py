@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from reverie.cli import data, runs, scenarios
+from reverie.cli import data, evaluation, runs, scenarios
 from reverie.cli.terminal import wrong
 
 USAGE = """usage: reverie COMMAND [options]
 
   train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
-  eval RUN       the return of its policy on each task, beside random actions
+  evaluate RUN   is its model right, does it know when not, does it obey, is it of use: one page
+  returns RUN    the return of its policy on each task, beside random actions
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
   report RUN     one self-contained HTML page about the run
@@ -28,7 +29,8 @@ USAGE = """usage: reverie COMMAND [options]
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": runs.train,
-    "eval": runs.eval,
+    "evaluate": evaluation.evaluate,
+    "returns": runs.returns,
     "imagine": runs.imagine,
     "plan": runs.plan,
     "report": runs.report,

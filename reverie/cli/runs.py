@@ -14,7 +14,7 @@ from reverie.cli.terminal import Nothing, parse, whole, wrong
 
 
 @dataclass(frozen=True)
-class EvalOptions:
+class ReturnsOptions:
     """Play episodes with a trained policy."""
 
     run: tyro.conf.Positional[Path]
@@ -114,9 +114,9 @@ def train(arguments: list[str]) -> int:
     return 0 if result.finished else 130
 
 
-def eval(arguments: list[str]) -> int:
+def returns(arguments: list[str]) -> int:
     """Judge the policy of a run."""
-    options = parse(EvalOptions, "eval", arguments)
+    options = parse(ReturnsOptions, "returns", arguments)
     from reverie.recipes.run import load
     from reverie.recipes.study import evaluate_each
 

@@ -315,7 +315,7 @@ class Loaded:
             names = ", ".join(task.name for task in self.tasks.members)
             raise ValueError(
                 f"{self.recipe.run} has several tasks, {names}, and this looks at one environment; "
-                "`reverie eval` judges each of them."
+                "`reverie returns` judges each of them."
             )
         env: EnvConfig = self.recipe.env
         return env

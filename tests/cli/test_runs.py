@@ -67,7 +67,7 @@ def test_training_leaves_a_log_and_a_checkpoint(run: Path) -> None:
 
 
 def test_eval_prints_both_policies(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", str(run), "--episodes", "2"]) == 0
+    assert main(["returns", str(run), "--episodes", "2"]) == 0
     said = capsys.readouterr().out
     assert "learned" in said
     assert "random" in said
@@ -108,7 +108,7 @@ def test_envs_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "dremer"], 1, "No model family is called 'dremer'"),
         (["train", "oracle"], 1, "family 'oracle' is not trained"),
         (["train", "dreamer", "--env", "toy:pendulm"], 1, "did you mean toy:pendulum"),
-        (["eval", "nowhere"], 1, "holds no checkpoint"),
+        (["returns", "nowhere"], 1, "holds no checkpoint"),
         (["report", "nowhere"], 1, "holds no checkpoint"),
     ],
 )

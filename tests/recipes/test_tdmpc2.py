@@ -260,9 +260,9 @@ def test_the_command_line_trains_and_judges_tasks(
     run = str(tmp_path / "i")
     assert main(["train", "tdmpc2", "--tasks", *TOYS, "--run", run, *words.split()]) == 0
     capsys.readouterr()
-    assert main(["eval", run, "--episodes", "2"]) == 0
+    assert main(["returns", run, "--episodes", "2"]) == 0
     said = capsys.readouterr().out
     for line in ("toy:pendulum, learned", "toy:pendulum, random", "toy:balance, learned"):
         assert line in said
     assert main(["plan", run]) == 1
-    assert "reverie eval" in capsys.readouterr().err
+    assert "reverie returns" in capsys.readouterr().err
