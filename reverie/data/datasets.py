@@ -23,6 +23,7 @@ FORMATS: dict[str, str] = {
     "lerobot": "reverie.data.lerobot",
     "minari": "reverie.data.minari",
     "robomimic": "reverie.data.robomimic",
+    "aloha": "reverie.data.aloha",
     "folder": "reverie.data.folder",
 }
 """Name of a format -> the module that reads it, which offers `recognises(place)` and

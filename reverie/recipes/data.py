@@ -15,9 +15,11 @@ import numpy as np
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore
 from reverie.data.container import write_json
+from reverie.data.convert import optional, rows
 from reverie.data.datasets import About, ActionInfo, Dataset, open_dataset
 from reverie.data.recorded import TASKS, Recorded
 from reverie.data.scaling import ActionScaling, Scaled
+from reverie.data.schema import Schema
 from reverie.data.serial import from_json, to_json
 from reverie.data.shift import explain, shift
 from reverie.data.statistics import Statistics, measure
@@ -27,8 +29,6 @@ from reverie.learn.directory import RunDirectory
 
 STREAM = 1000
 """Stream of a run's store that recorded episodes are copied to; environments have lower ones."""
-
-_BLOCK = 256  # rows read at once
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,9 @@ def as_store(dataset: Dataset, directory: RunDirectory) -> Iterator[tuple[Episod
         return
     if not kept.exists():
         shutil.rmtree(place, ignore_errors=True)
-    with EpisodeStore(place, dataset.obs, dataset.action, meta=_meta(dataset)) as store:
+    missing = optional(dataset, dataset.episodes(), dataset.obs)
+    spaces = dataset.obs, dataset.action
+    with EpisodeStore(place, *spaces, meta=_meta(dataset), optional=missing) as store:
         if not kept.exists():
             copy(dataset, store)
         yield store, _known(kept, dataset)
@@ -210,19 +212,16 @@ def copy(dataset: Dataset, store: EpisodeStore) -> int:
     Raises:
         ValueError: the dataset lacks sensors of the store, or has them in other shapes.
     """
-    store.schema.require_equal(
-        type(store.schema)(dataset.obs, dataset.action), f"the data {dataset.where}"
-    )
-    rows = 0
+    missing = optional(dataset, dataset.episodes(), dataset.obs)
+    there = Schema(dataset.obs, dataset.action, missing)
+    store.schema.require_equal(there, f"the data {dataset.where}")
+    count = 0
     for episode in dataset.episodes():
-        for start in range(0, episode.rows, _BLOCK):
-            block = dataset.read(episode.name, start, min(start + _BLOCK, episode.rows))
-            for k in range(len(block["reward"])):
-                store.append(STREAM, {name: value[k] for name, value in block.items()})
-                rows += 1
-        store.cut(STREAM)
+        for _, row in rows(dataset, episode, dataset.obs):
+            store.append(STREAM, row)
+            count += 1
         store.flush()
-    return rows
+    return count
 
 
 def _meta(dataset: Dataset) -> dict[str, Any]:

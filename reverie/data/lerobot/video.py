@@ -210,6 +210,12 @@ class Film:
             raise DatasetError(
                 self._where, f"{window.what}, frame {window.frame + at}", "the picture is damaged."
             )
+        if channels == 3 and width % 16:  # swscale leaves the last `width % 16` columns unwritten
+            plane = self._turn.reformat(frame, format="rgb24", threads=1).planes[0]
+            rows = np.frombuffer(plane, np.uint8, height * plane.line_size)
+            rows = rows.reshape(height, plane.line_size)[:, : 3 * width]
+            window.out[at] = rows.reshape(height, width, 3).transpose(2, 0, 1)
+            return
         form, order = _PLANES[channels]
         picture = self._turn.reformat(frame, format=form, threads=1)
         for plane, channel in zip(picture.planes, order, strict=True):
