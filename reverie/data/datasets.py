@@ -49,6 +49,8 @@ class ActionInfo:
     """In which they are told: joint, base, tool, world; empty where unknown."""
     names: tuple[str, ...] = ()
     """Of the entries; empty, or one each."""
+    units: tuple[str, ...] = ()
+    """Of the entries as the robot takes them, for example "rad"; empty, or one each."""
     low: tuple[float, ...] = ()
     """The robot's units that -1 stands for, entry by entry, where actions were scaled to -1..1;
     empty where they are told as they were recorded."""

@@ -97,6 +97,7 @@ def _meaning(dataset: Dataset) -> str:
     info = dataset.about.action
     words: list[str] = ["meaning not recorded" if info.kind == "unknown" else info.kind]
     words += [f"in the frame {info.frame}"] if info.frame else []
+    words += [", ".join(dict.fromkeys(info.units))] if info.units else []
     words += ["scaled to -1..1"] if info.low else []
     return ", ".join(words)
 
