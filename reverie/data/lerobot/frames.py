@@ -74,13 +74,13 @@ class Robot:
     def keys(self) -> dict[str, str]:
         """LeRobot's key of each sensor: `observation.images.<name>` of a camera (uint8 of one or
         three channels), `observation.state` of the only other sensor, `observation.<name>` where
-        there are several."""
+        there are several. A slash in a name is a dot in its key."""
         cameras = {name for name, space in self.schema.obs.items() if is_camera(space)}
         alone = len(self.schema.obs) - len(cameras) == 1
         return {
-            name: f"observation.images.{name}"
+            name: f"observation.images.{name.replace('/', '.')}"
             if name in cameras
-            else f"observation.{'state' if alone else name}"
+            else f"observation.{'state' if alone else name.replace('/', '.')}"
             for name in self.schema.obs
         }
 
@@ -147,10 +147,10 @@ def robot_of(
         raise ValueError(f"dt is {dt}; give the positive time of one decision in seconds.")
     found = Robot(Schema(obs, action), float(dt), about, name, video)
     for sensor, space in {**found.schema.obs, "action": action}.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", sensor):
+        if not re.fullmatch(r"[A-Za-z0-9_-]+([./][A-Za-z0-9_-]+)*", sensor):
             raise ValueError(
                 f"A sensor is called {sensor!r}; in a LeRobot dataset that names a column or a "
-                "folder: use letters, digits, '_', '-' and single dots."
+                "folder: use letters, digits, '_', '-' and single dots or slashes."
             )
         if len(space.shape) > MOST_AXES:
             raise ValueError(

@@ -123,3 +123,12 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"reverie\[data\]"):
         frames.require_arrow()
+
+
+def test_a_slash_in_a_name_is_a_dot_in_its_key() -> None:
+    obs = {"arm/pose": Space((2,)), "arm/rate": Space((2,)), "cam/left": Space((3, 8, 8), "uint8")}
+    found = frames.robot_of(obs, Space((1,)), 0.1, ActionInfo(), "", True)
+    assert list(found.keys.values()) == [
+        *("observation.arm.pose", "observation.arm.rate", "observation.images.cam.left")
+    ]
+    assert found.ours()["obs"]["observation.arm.pose"]["name"] == "arm/pose"
