@@ -136,7 +136,8 @@ def _recorded(action: Summary, how: How, where: str) -> tuple[Array, Array]:
     if how == "quantiles":
         q01 = np.array(action.quantiles[QUANTILES.index(0.01)])
         q99 = np.array(action.quantiles[QUANTILES.index(0.99)])
-        wide = q99 - q01 > 1e-3 * (high - low)  # a gripper that seldom opens has none
+        # A gripper that seldom opens has none.
+        wide = q99 - q01 > 1e-9 * np.maximum(np.abs(q01), np.abs(q99))
         low, high = np.where(wide, q01, low), np.where(wide, q99, high)
     still = high - low <= 1e-9 * np.maximum(np.abs(low), np.abs(high))
     room = np.where(still, 0.5, MARGIN * (high - low))

@@ -137,8 +137,10 @@ class Statistics:
             if value["format"] != "reverie.statistics/1":
                 raise ValueError(f"format is {value['format']!r}")
             obs = {str(name): Summary.from_json(v) for name, v in value["obs"].items()}
-            rest = [Summary.from_json(value[name]) for name in ("action", "reward", "lengths")]
-            return Statistics(obs, *rest, dt=float(value["dt"]))
+            action, reward, lengths = (
+                Summary.from_json(value[name]) for name in ("action", "reward", "lengths")
+            )
+            return Statistics(obs, action, reward, lengths, float(value["dt"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"These are no statistics of format 'reverie.statistics/1' ({error!r}). Give the "
@@ -210,7 +212,8 @@ class _Gather:
         fine = np.isfinite(rows)
         n = fine.sum(0)
         mean = np.where(fine, rows, 0).sum(0) / np.maximum(n, 1)
-        m2 = np.square(np.where(fine, rows - mean, 0)).sum(0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            m2 = np.square(np.where(fine, rows - mean, 0)).sum(0)
         total = np.maximum(self._n + n, 1)
         away = mean - self._mean
         self._mean += away * n / total
@@ -236,16 +239,16 @@ class _Gather:
         """What was gathered so far."""
         none = self._n == 0
         count = max(self.count, 1)
-        std = np.sqrt(self._m2 / np.maximum(self._n, 1))
-        rows = [np.where(none, np.nan, v) for v in (self._mean, std, self._low, self._high)]
+        variance = self._m2 / np.maximum(self._n, 1)
+        mean, std, low, high = (
+            _tuple(np.where(none, np.nan, values))
+            for values in (self._mean, np.sqrt(variance), self._low, self._high)
+        )
+        quantiles = tuple(_tuple(q) for q in _quantiles(self._kept))
+        missing = _tuple(1 - self._n / count)
         return Summary(
-            "vector",
-            self.count,
-            _tuple(1 - self._n / count),
-            *(_tuple(v) for v in rows),
-            quantiles=tuple(_tuple(q) for q in _quantiles(self._kept)),
-            kept=len(self._kept),
-            names=tuple(names),
+            *("vector", self.count, missing, mean, std, low, high),
+            *(quantiles, len(self._kept), tuple(names)),
         )
 
 
@@ -294,14 +297,24 @@ def _of_histogram(counts: Array, seen: int, there: int) -> Summary:
     mean = counts @ values / pixels
     std = np.sqrt((counts * np.square(values - mean[:, None])).sum(1) / pixels)
     share = counts.cumsum(1) / pixels[:, None]
+    share[:, -1] = 1  # also where no frame was there, and beyond rounding
     rows = [np.array([values[np.searchsorted(row, q)] for row in share]) for q in QUANTILES]
     low = np.array([values[row.argmax()] for row in counts > 0])
     high = np.array([values[255 - row[::-1].argmax()] for row in counts > 0])
     if not there:
         mean, std, low, high, *rows = (np.full(len(counts), np.nan) for _ in range(4 + len(rows)))
     missing = np.full(len(counts), 1 - there / max(seen, 1))
-    parts = (_tuple(v) for v in (missing, mean, std, low, high))
-    return Summary("image", seen, *parts, quantiles=tuple(_tuple(r) for r in rows), kept=seen)
+    return Summary(
+        "image",
+        seen,
+        _tuple(missing),
+        _tuple(mean),
+        _tuple(std),
+        _tuple(low),
+        _tuple(high),
+        tuple(_tuple(row) for row in rows),
+        kept=seen,
+    )
 
 
 def _tuple(values: Array) -> tuple[float, ...]:
