@@ -1,4 +1,4 @@
-"""How long `reverie evaluate` takes, and whether a copy of the model that ignores the action is told so first.
+"""How long `reverie evaluate` takes, and what it says first of a copy that ignores the action.
 
     make demo
     python bench/evaluation.py runs/demo --out bench/results/evaluation.json
@@ -44,7 +44,8 @@ def main() -> None:
             found[name] = {"seconds": time.monotonic() - begun, "answers": answers}
             print(f"{name}: {found[name]['seconds']:.0f} s")
             for answer in answers:
-                print(f"  {answer['level']:8}{answer['question']} {answer['answer']}. {answer['why']}")
+                told = f"{answer['question']} {answer['answer']}. {answer['why']}"
+                print(f"  {answer['level']:8}{told}")
     if options.out:
         result = {"run": str(options.run), "threads": options.threads, **facts, **found}
         options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -19,7 +19,7 @@ from reverie.core.spec import Space
 from reverie.data.container import PARTIAL, sync, write_json
 from reverie.data.datasets import Dataset, DatasetError, Episode
 from reverie.data.part import Key
-from reverie.data.recorded import TASKS, Recorded
+from reverie.data.recorded import STORE, TASKS
 from reverie.data.schema import PRESENT
 from reverie.data.serial import to_json
 from reverie.data.store import EpisodeStore
@@ -205,9 +205,9 @@ def _sink(
 ) -> Iterator[_Sink]:
     about = source.about
     if format == "store":
-        meta = _meta(source, chosen)
+        said = meta(source, chosen)
         missing = optional(source, chosen, obs)
-        with EpisodeStore(target, obs, source.action, meta=meta, optional=missing) as store:
+        with EpisodeStore(target, obs, source.action, meta=said, optional=missing) as store:
             yield _StoreSink(store, chosen)
         return
     from reverie.data.lerobot.writer import LeRobotWriter
@@ -217,12 +217,12 @@ def _sink(
         yield _LeRobotSink(writer)
 
 
-def _meta(source: Dataset, chosen: Sequence[Episode]) -> dict[str, Any]:
-    """What a store says of itself."""
+def meta(source: Dataset, chosen: Sequence[Episode], stream: int = _STREAM) -> dict[str, Any]:
+    """What a store says of itself whose stream `stream` holds the chosen episodes."""
     about = source.about
-    tasks = {f"{_STREAM:04d}-{k:08d}": e.task for k, e in enumerate(chosen) if e.task}
+    tasks = {f"{stream:04d}-{k:08d}": e.task for k, e in enumerate(chosen) if e.task}
     said = {"dt": about.dt, "env": about.source, "action": to_json(about.action), TASKS: tasks}
-    if isinstance(source, Recorded):
+    if about.format == STORE:
         return {**about.extra, **said}
     return said | {"recorded": {"format": about.format, **about.extra}}
 

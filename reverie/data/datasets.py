@@ -49,13 +49,13 @@ class ActionInfo:
     """In which they are told: joint, base, tool, world; empty where unknown."""
     names: tuple[str, ...] = ()
     """Of the entries; empty, or one each."""
-    units: tuple[str, ...] = ()
-    """Of the entries as the robot takes them, for example "rad"; empty, or one each."""
     low: tuple[float, ...] = ()
     """The robot's units that -1 stands for, entry by entry, where actions were scaled to -1..1;
     empty where they are told as they were recorded."""
     high: tuple[float, ...] = ()
     """The robot's units that 1 stands for."""
+    units: tuple[str, ...] = ()
+    """Of the entries as the robot takes them, for example "rad"; empty, or one each."""
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or any(

@@ -178,7 +178,9 @@ class TableEpisodes:
             file = inside(self._file(episode), self._folder)
             with self._reading(episode, ()):
                 if self._kind == "parquet":
-                    table = importlib.import_module("pyarrow.parquet").read_table(file)
+                    table = importlib.import_module("pyarrow.parquet").read_table(
+                        file, use_threads=False
+                    )
                 else:
                     with self._arrow.memory_map(str(file)) as source:
                         table = self._arrow.ipc.open_file(source).read_all()

@@ -15,6 +15,10 @@ TASKS = "episode_tasks"
 """Entry of a store's meta with the words of each episode's task, by its name."""
 
 
+STORE = "reverie store"
+"""`About.format` of one."""
+
+
 def recognises(place: Path | str) -> bool:
     """Whether an episode store is there."""
     return (Path(place) / "store.json").is_file()
@@ -44,10 +48,13 @@ class Recorded:
                 f"it is {meta.get('dt')!r} and must be the positive time of a decision in seconds; "
                 'make stores with meta={"dt": seconds}.',
             )
+        if not isinstance(meta.get(TASKS, {}), dict):
+            problem = "it must be an object, from names of episodes to words."
+            raise DatasetError(Path(place) / "store.json", f"meta.{TASKS}", problem)
         about = from_json(ActionInfo, meta.get("action", {}), f"{place}/store.json, meta.action")
         extra = {k: v for k, v in meta.items() if k not in ("dt", "env", "action", TASKS)}
         source = str(meta.get("env", ""))
-        self.about = About("reverie store", float(meta["dt"]), source, about, extra)
+        self.about = About(STORE, float(meta["dt"]), source, about, extra)
 
     def episodes(self) -> Sequence[Episode]:
         """All episodes."""

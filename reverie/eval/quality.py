@@ -178,8 +178,8 @@ def _ranks_errors(quality: Quality) -> Iterator[Answer]:
         level,
         "yes" if level == "good" else "for some sensors" if sure else "not shown",
         f"Its spread ranks its errors, surely above chance, for {sure} of {len(known)} sensors; "
-        f"mean rank correlation {mean:.2f} half-way ahead. (Where every future is equally uncertain "
-        "there is nothing to rank.)",
+        f"mean rank correlation {mean:.2f} half-way ahead. Where every future is equally "
+        "uncertain there is nothing to rank.",
     )
 
 

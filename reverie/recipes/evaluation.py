@@ -36,7 +36,6 @@ from reverie.recipes.run import JUDGED, Loaded, judges
 from reverie.viz.evaluation import Page, write
 from reverie.viz.provenance import provenance
 
-
 LEAST = 11
 """Episodes without which no conformal band of 90 % can be made and checked."""
 
@@ -129,7 +128,8 @@ def _calibration(subject: Subject) -> Mapping[str, Any]:
             found["conformal"] = conformal(*given, samples=samples, **subject.ahead)
         else:
             subject.notes.append(
-                f"There are no conformal bands: {episodes} episodes are too few, {LEAST} are needed."
+                f"There are no conformal bands: {episodes} episodes are too few, {LEAST} are "
+                "needed."
             )
     return found
 
@@ -230,11 +230,12 @@ def _returns(subject: Subject, agent: Any, episodes: int) -> Returns:
 
 
 def _planned(subject: Subject) -> Returns | None:
-    """A quick planner in the run's model, where its own agent is none already."""
+    """A quick planner in the run's model, where its own agent is none already; without proposals
+    of the policy, which would act well whatever the model says."""
     if hasattr(subject.loaded.recipe, "plan") or subject.action.discrete:
         return None
     what = planned_in(str(subject.loaded.recipe.run))
-    agent = planner(what, Search(planner="icem", samples=64, iterations=2))
+    agent = planner(what, Search(planner="icem", samples=64, iterations=3, proposals=0))
     return _returns(subject, agent, subject.config.planned)
 
 

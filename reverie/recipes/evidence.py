@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -127,7 +127,7 @@ class Subject:
                 )
             chosen = np.random.default_rng(self.config.seed).permutation(len(dataset.episodes()))
             listed = [dataset.episodes()[k] for k in sorted(chosen[: self.config.windows].tolist())]
-            return [dataset.read(e.name) for e in listed if e.rows > 2]
+            return [_seen(dataset.read(e.name), dataset.obs) for e in listed if e.rows > 2]
 
     def _play(self) -> Rows:
         """Episodes of graded policies: many ways to act, from the run's own to random ones."""
@@ -170,3 +170,11 @@ class Subject:
             "fitted on other episodes than those measured."
         )
         return probed
+
+
+def _seen(rows: dict[str, np.ndarray], sensors: Iterable[str]) -> dict[str, np.ndarray]:
+    """Without a last row that repeats the sensors of the row before it: what came of the last
+    action was not recorded there, so that a prediction of it cannot be judged."""
+    if all(np.array_equal(rows[name][-1], rows[name][-2]) for name in sensors):
+        return {name: value[:-1] for name, value in rows.items()}
+    return rows

@@ -183,7 +183,7 @@ def _shared(recipe: Recipe) -> Tasks | None:
 def _recorded(recipe: Recipe, dataset: Dataset) -> Tasks | None:
     """The tasks that recorded episodes are of, as the episodes say, or else as the recipe does."""
     named, said = list(getattr(recipe, "tasks", ())), dataset.about.extra.get("tasks")
-    stored = from_json(Tasks, said, "tasks") if said else None
+    stored = from_json(Tasks, said, "tasks") if isinstance(said, Mapping) else None
     found = [task.name for task in stored.members] if stored else []
     if stored is not None and hasattr(recipe, "tasks") and named != found:
         raise ValueError(

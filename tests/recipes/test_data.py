@@ -18,9 +18,11 @@ from reverie.envs import EnvConfig, make
 from reverie.envs.scripts import Scripted
 from reverie.learn.log import LogConfig
 from reverie.learn.run import PrefillConfig, RunConfig
+from reverie.recipes.collecting import Collecting, collect
 from reverie.recipes.data import (
     STREAM,
     DataConfig,
+    closing,
     for_environment,
     native_scaling,
     opened,
@@ -189,3 +191,19 @@ def test_sensors_that_an_environment_lacks_are_named(tmp_path: Path) -> None:
     other = replace(recipe, data=replace(recipe.data, sensors=("velocity",)))
     with pytest.raises(ValueError, match="'orientation'"):
         train(other)
+
+
+def test_films_of_a_lerobot_dataset_are_learnt_from_and_judged_on(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    env = EnvConfig("toy:pendulum", pixels=True, with_state=True, size=(32, 32), max_decisions=12)
+    collect(Collecting(tmp_path / "a", env, episodes=3, task="swing it up"))
+    config = DataConfig(str(tmp_path / "a"), sensors=("image", "velocity"), size=(16, 16))
+    recipe = tiny(tmp_path / "run", data=config, training=RunConfig(updates=1))
+    train(recipe)
+    store = EpisodeStore.open(recipe.run / "data")
+    assert store.schema.obs["image"].shape == (3, 16, 16)
+    assert set(store.meta["episode_tasks"].values()) == {"swing it up"}
+    known = load(recipe.run).known
+    assert known is not None
+    with closing(opened(config, known.scaling)) as dataset:
+        require_alike(known, dataset, "itself")

@@ -84,7 +84,7 @@ def load_tasks(place: Place, info: Info) -> list[str]:
     if info.is_old:
         return [str(row.get("task", "")) for _, row in _lines(place, path)]
     with damaged(place.name(path), "task", *parquet_kinds()), place.open(path) as file:
-        table = parquet_file(file).read()
+        table = parquet_file(file).read(use_threads=False)
         texts = [name for name in table.column_names if name != "task_index"]
         return [str(text) for text in table.column(texts[0]).to_pylist()] if texts else []
 
@@ -104,7 +104,7 @@ def _rows(place: Place, cameras: list[str]) -> Iterator[tuple[str, dict[str, Any
             lacking = [name for name in wanted if name not in there]
             if lacking:
                 raise DatasetError(where, lacking[0], "the column is missing.")
-            table = parquet.read([*wanted, *({"tasks"} & there)])
+            table = parquet.read([*wanted, *({"tasks"} & there)], use_threads=False)
             columns = {name: table.column(name).to_pylist() for name in table.column_names}
         for values in zip(*columns.values(), strict=True):
             yield where, dict(zip(columns, values, strict=True))

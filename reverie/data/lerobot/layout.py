@@ -69,6 +69,8 @@ action)."""
 
 PICTURES = ("image", "video")
 
+_MOST_VALUES = 1 << 28
+"""Of one sensor in one row."""
 _FIELDS = {"chunk_index", "file_index", "video_key", "episode_chunk", "episode_index"}
 _FORMAT = re.compile(r"(0?\d{1,2})?d?")
 
@@ -249,7 +251,8 @@ def _features(value: Mapping[str, Any], where: str) -> dict[str, Feature]:
         if not isinstance(dtype, str):
             raise DatasetError(where, f"{at}.dtype", f"it is {dtype!r}, not a name.")
         sizes = shape if isinstance(shape, list) else [0]
-        if not all(type(n) is int and 0 < n < 1 << 31 for n in sizes) or len(sizes) > 5:
+        whole = all(type(n) is int and n > 0 for n in sizes)
+        if not whole or len(sizes) > 5 or math.prod(sizes) > _MOST_VALUES:
             raise DatasetError(where, f"{at}.shape", f"it is {shape!r}, not a list of sizes.")
         feature = Feature(key, dtype, tuple(sizes) or (1,), _names(each.get("names")))
         if feature.is_picture and (len(sizes) != 3 or feature.picture_shape()[0] not in (1, 3)):

@@ -155,7 +155,7 @@ def read_state(root: Path, robot: Robot) -> State:
     listed, listing = None, None
     for slot, path in files(root / layout.EPISODES_DIR, ".parquet"):
         try:
-            found = arrow.parquet.read_table(path)
+            found = arrow.parquet.read_table(path, use_threads=False)
             rows = found.select(names).to_pylist()
         except (OSError, KeyError, arrow.ArrowException) as error:
             raise DatasetError(path, "", f"it cannot be read: {error}") from error
@@ -206,7 +206,7 @@ def _stats_of(row: Mapping[str, Any], robot: Robot) -> dict[str, Stats]:
 def _read_tasks(path: Path) -> dict[str, int]:
     arrow = require_arrow()
     try:
-        found = arrow.parquet.read_table(path)
+        found = arrow.parquet.read_table(path, use_threads=False)
         (words,) = [name for name in found.column_names if name != "task_index"]
         numbers = found["task_index"].to_pylist()
         return dict(zip(found[words].to_pylist(), numbers, strict=True))

@@ -133,6 +133,16 @@ class LeRobotDataset:
         self._films.fill(films)
         return found
 
+    def timestamps(self, name: str) -> Array:
+        """When each row of an episode was sensed, as it was recorded [s]; the row beyond the last
+        frame comes one dt after it."""
+        record = self._record(name)
+        if _TIME not in self._columns:
+            return np.asarray(np.arange(self._rows(record)) * self._info.dt)
+        seconds = self._read(record, 0, record.frames, [_TIME])[_TIME]
+        more = self._rows(record) - record.frames
+        return np.append(seconds, seconds[-1:] + self._info.dt) if more else seconds
+
     def close(self) -> None:
         """Close all files, and forget what was kept."""
         if os.getpid() == self._process:
@@ -151,6 +161,12 @@ class LeRobotDataset:
         more = self._info.has_outcomes and not self._info.final_observation
         return record.frames + more
 
+    def _record(self, name: str) -> Record:
+        record = self._records.get(name)
+        if record is None:
+            raise KeyError(f"There is no episode {name!r} in {self.where}; see episodes().")
+        return record
+
     def _begin(
         self,
         name: str,
@@ -160,9 +176,7 @@ class LeRobotDataset:
         films: list[Window],
     ) -> dict[str, Array]:
         """Rows, of which films are still to be decoded: they are added to `films`."""
-        record = self._records.get(name)
-        if record is None:
-            raise KeyError(f"There is no episode {name!r} in {self.where}; see episodes().")
+        record = self._record(name)
         total = self._rows(record)
         stop = total if stop is None else stop
         if not 0 <= start <= stop <= total:

@@ -141,12 +141,19 @@ class Tables:
             raise DatasetError(where, name, "the column is missing.")
         array: Any
         with damaged(where, name, *parquet_kinds()):
-            column = file.parquet.read_row_group(group, columns=[name]).column(name)
+            column = file.parquet.read_row_group(group, columns=[name], use_threads=False).column(
+                name
+            )
             if name in self._pictures:
                 array, size = _pictures(column), int(column.nbytes)
             else:
                 array = _numbers(column, self._columns[name])
                 size = array.nbytes
+        expected = int(np.diff(self._index(path).starts)[group])
+        if len(array) != expected:
+            raise DatasetError(
+                where, name, f"a group of {expected} rows has {len(array)} values of it."
+            )
         self._cache[key] = (array, size)
         self._held += size
         while self._held > self._budget and len(self._cache) > 1:
@@ -155,14 +162,17 @@ class Tables:
 
 
 def parquet_file(source: BinaryIO) -> Any:
-    """A parquet file, or an error that says how to get pyarrow."""
+    """A parquet file, or an error that says how to get pyarrow.
+
+    Read it without threads: a process that ends while pyarrow starts some is aborted.
+    """
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
             'LeRobot datasets need pyarrow, which is missing: pip install "reverie[data]".'
         ) from error
-    return pyarrow.parquet.ParquetFile(source)
+    return pyarrow.parquet.ParquetFile(source, pre_buffer=False)
 
 
 def parquet_kinds() -> tuple[type[BaseException], ...]:
@@ -190,7 +200,9 @@ def _indexed(parquet: Any, where: str) -> _Index:
     with damaged(where, EPISODE, *parquet_kinds()):
         groups = range(parquet.metadata.num_row_groups)
         counts = [parquet.metadata.row_group(group).num_rows for group in groups]
-        episodes = _numbers(parquet.read([EPISODE]).column(EPISODE), Space((), "int64"))
+        episodes = _numbers(
+            parquet.read([EPISODE], use_threads=False).column(EPISODE), Space((), "int64")
+        )
     return _Index(np.cumsum([0, *counts]), _spans(episodes, where))
 
 

@@ -16,6 +16,7 @@ Shapes: `T` pictures of a window, `C h w` a picture.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -134,6 +135,8 @@ class Film:
                 if not self._container.streams.video:
                     raise DatasetError(self._where, "", "there is no video stream in it.")
                 self._stream = self._container.streams.video[0]
+                if self._stream.codec_context is None:
+                    raise DatasetError(self._where, "", "its video codec is not known here.")
                 # Threads within a film cost more than they save on small pictures.
                 self._stream.codec_context.thread_count = 1
                 self._stream.codec_context.thread_type = "NONE"
@@ -198,10 +201,12 @@ class Film:
 
     def _frames(self) -> Iterator[Any]:
         """Frames from here on."""
-        for frame in self._container.decode(self._stream):
-            if frame.pts is not None:
-                self._at = frame.pts
-                yield frame
+        with contextlib.suppress(EOFError):  # it gave its last frames before
+            for frame in self._container.decode(self._stream):
+                if frame.pts is not None:
+                    self._at = frame.pts
+                    yield frame
+        self._at = None  # the end: the decoder takes nothing more before a seek
 
     def _convert(self, frame: Any, window: Window, at: int) -> None:
         channels, height, width = window.out.shape[1:]

@@ -298,3 +298,14 @@ def test_without_pyarrow_or_pyav_the_extra_is_named(folder, monkeypatch):
             patch.setitem(__import__("sys").modules, module, None)
             with pytest.raises(ImportError, match=rf"{name}.*reverie\[data\]"):
                 open_dataset(folder / "v3").read(NAMES[0])
+
+
+@pytest.mark.parametrize("kind", ["v3", "v2", "bare", "ours"])
+def test_timestamps_are_those_recorded(folder, kind):
+    dataset = open_dataset(folder / kind)
+    for episode in dataset.episodes():
+        seconds = dataset.timestamps(episode.name)
+        assert seconds.shape == (episode.rows,)
+        np.testing.assert_allclose(np.diff(seconds), 1 / FPS, atol=1e-3)
+    with pytest.raises(KeyError):
+        dataset.timestamps("nobody")
