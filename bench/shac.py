@@ -1,6 +1,6 @@
 """Learning to run: seconds to the same return, by gradient through physics (SHAC) and by PPO.
 
-    PYTHONPATH=. python bench/shac.py --seeds 3 4 5 --out bench/results/shac.json --peer FOLDER
+    PYTHONPATH=. python bench/shac.py --seeds 4 5 6 --out bench/results/shac.json --peer FOLDER
 
 FOLDER holds stable-baselines3, which is no dependency of this project:
 
@@ -13,18 +13,22 @@ z and x point along the world's,
 
     reward = v + 0.1 cos(z, Z) + cos(x, X) + z - 0.2
 
-and an episode is over where z < 0.2. Standing earns about 310. Its feet are softer than the file
-has them (time of contact 40 ms, not 20), for smoother gradients; PPO is given the same.
+and an episode is over where z < 0.2. Standing earns about 310. As there, nothing but the floor is
+touched. Contacts are chosen for gradients, and PPO is given the same: their time is 40 ms (the file
+has 20), and their damping sets in over 2 cm (by default over 0.1 mm), the depth that feet reach: a
+step in which a foot lands then has a slope like any other, where it had one of thousands or none
+(see `Law.transition`, and tests/physics/rigid/test_contact.py). Friction creeps at 1 cm/s,
+and steps take one pass. Against 80 substeps a decision then errs by 0.064 m/s in the trunk's speed
+and 5.8 rad/s in that of all joints (medians; these change by 0.34 and 34), with two passes by 0.055
+and 6.1; of these the onset of the file makes 0.005 and 0.5.
 
 It starts where it stands, dropped by 2 to 5 cm, with joints that differ by up to 0.1 rad and
 velocities by up to 0.1. Both learners have the same batched simulator, observation (the state
 without x and y) and starts; SHAC takes gradients through it, PPO steps it without a graph. Judged
-is the deterministic policy: the mean return of the same 16 episodes, every second of training.
+is the deterministic policy: the mean return of the same 16 episodes, every half second of training.
 Seconds are of training alone, on `--threads` threads, after a first step and gradient that load
 the kernels; a run ends at the highest of LEVELS or after its budget. A result file keeps the runs
-of earlier calls with the same settings. Seeds 0 to 2 were used to choose these: on
-them SHAC with 32 rows and a rate of 3e-3 was 1.77 times as fast as PPO to 500, but one of the three
-never came to 1000, and two not to 1300; so it got 64 rows, 2e-3, and both learners fresh seeds.
+of earlier calls with the same settings. Seeds 0 to 3 were used to choose these.
 
 Legend: `B` worlds, `D` features, `A` action.
 """
@@ -50,7 +54,7 @@ from reverie.imagine import SHAC, CriticConfig, DescentConfig, SHACConfig
 from reverie.models.physics import Physics
 from reverie.models.physics.model import PhysicsState
 from reverie.physics import robots
-from reverie.physics.rigid import load
+from reverie.physics.rigid import Law, load
 from reverie.physics.world import World, WorldState
 from reverie.viz.provenance import provenance
 
@@ -61,6 +65,7 @@ JOINTS, SPEEDS, DROP = 0.1, 0.1, (0.02, 0.05)
 """Of the starts: in every joint [rad], in every velocity [m/s, rad/s], and above the floor [m]."""
 SOFT = 0.04
 """Time of contact [s], as MuJoCo's solref has it."""
+LAW = Law(transition=0.02, slip=0.01, passes=1)
 EPISODES = 16
 LEVELS = (500.0, 1000.0, 1300.0)
 """Returns to reach: at 0.8, 2.8 and 4 m/s."""
@@ -91,10 +96,12 @@ class Run:
 
 
 def robot() -> str:
-    """The quadruped with softer contacts, as MJCF."""
-    text, hard = robots.quadruped(dt=DT / SUBSTEPS), '<geom contype="1" conaffinity="1"/>'
-    assert text.count(hard) == 1
-    return text.replace(hard, hard.replace("/>", f' solref="{SOFT} 1"/>'))
+    """The quadruped with softer contacts, of which each is with the floor, as MJCF."""
+    text, soft = robots.quadruped(dt=DT / SUBSTEPS), f'solref="{SOFT} 1"'
+    touch, floor = '<geom contype="1" conaffinity="1"/>', '<geom name="floor" class="touch" '
+    assert text.count(touch) == text.count(floor) == 1
+    text = text.replace(touch, f'<geom contype="0" conaffinity="1" {soft}/>')
+    return text.replace(floor, f'<geom name="floor" contype="1" conaffinity="0" {soft} ')
 
 
 class Runner(nn.Module):
@@ -102,7 +109,7 @@ class Runner(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.physics = Physics(World(dt=DT, robot=load(robot()), substeps=SUBSTEPS), Run())
+        self.physics = Physics(World(dt=DT, robot=load(robot(), law=LAW), substeps=SUBSTEPS), Run())
         spec = self.physics.spec
         self.spec = replace(spec, provides=spec.provides | {"continues"})
         self.feature_size = self.physics.feature_size - 2
@@ -202,13 +209,12 @@ class Curve:
 
 SHAC_SETTINGS = SHACConfig(
     horizon=8,
-    rows=64,
+    rows=128,
     discount=0.97,
-    critic=CriticConfig(passes=4, minibatches=2, slow_rate=0.6),
-    descent=DescentConfig(updates=600),
+    log_std=-1.7,
+    critic=CriticConfig(passes=8, minibatches=2, slow_rate=0.6),
+    descent=DescentConfig(actor_lr=5e-3, critic_lr=5e-3, updates=600),
 )
-"""A horizon of 32, as in the paper, with contacts as the file has them, did not learn to walk in a
-minute (by hand)."""
 
 
 def learn_shac(seed: int, curve: Curve, config: SHACConfig = SHAC_SETTINGS) -> SHAC:
@@ -324,7 +330,7 @@ LEARN: dict[str, Callable[[int, Curve], object]] = {"shac": learn_shac, "ppo": l
 
 def settings(learner: str) -> str:
     """With what it learns which task, to be read."""
-    task = f"quadruped, {DT} s in {SUBSTEPS}, contact {SOFT} s, levels {LEVELS}: "
+    task = f"quadruped, {DT} s in {SUBSTEPS}, contact {SOFT} s, {LAW}, levels {LEVELS}: "
     return task + (repr(SHAC_SETTINGS) if learner == "shac" else json.dumps(PPO_SETTINGS))
 
 
@@ -347,7 +353,7 @@ def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Learn, print, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[4, 5, 6])
     parser.add_argument("--learners", nargs="+", choices=list(LEARN), default=list(LEARN))
     parser.add_argument("--peer", type=Path, help="folder with stable-baselines3, see above")
     parser.add_argument("--budget", type=float, nargs=2, default=[40.0, 40.0], metavar="SECONDS")
@@ -369,7 +375,7 @@ def main() -> None:
         for name in options.learners:
             if str(seed) in found["runs"][name]:
                 continue
-            curve = Curve(1.0, budgets[name])
+            curve = Curve(0.5, budgets[name])
             LEARN[name](seed, curve)
             best = max(point["return"] for point in curve.points)
             run = {"reached": curve.reached, "best": best, "curve": curve.points}

@@ -239,9 +239,12 @@ def growth(before: Any, after: Any, signs: Any) -> Tensor:
     """How much a step stretches its worst direction, `[N]`: max_i |sum_j v_j ds'_j / ds_i|.
 
     v are random signs, so that the mean square of entry i is |ds' / ds_i|^2: by how much the whole
-    next state moves, for a move of entry i of the state. 1 where nothing happens, whatever the
-    size of the state. It is one vector-Jacobian product for all rows, which leaves the graph as it
-    is. Leaves that are handed on as they are (context), and those that are no floats, do not count.
+    next state moves, for a move of entry i of the state. 1 where the state stays as it is; but it
+    adds up different units, as what a metre does to velocities [1/s]: a robot that stands on its
+    feet has tens to hundreds, for contacts that are stiff against dt. So no value is large by
+    itself; look at its quantiles for the model at hand. It is one vector-Jacobian product for all
+    rows, which leaves the graph as it is. Leaves that are handed on as they are (context), and
+    those that are no floats, do not count.
 
     `before` must be read by the step alone, so that what a policy would answer does not count.
     """

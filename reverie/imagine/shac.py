@@ -79,8 +79,9 @@ class SHACConfig:
     """The reward for each nat of the policy's entropy, in the actor's loss."""
     stiffness: float | None = None
     """Cut the gradient of a row at steps that stretch its state more than so much (see
-    `horizon.growth`; about 1 in free motion, far more wherever stiff feet touch: look at what is
-    usual before choosing); None: never. It costs a second backward pass."""
+    `horizon.growth`; hundreds are usual where feet stand on a floor, so look at its quantiles
+    before choosing); None: never. It costs a second backward pass. Where landings are what is
+    stiff, a longer `Law.transition` helps more: it leaves the gradient whole."""
     units: int = 64
     """Width of actor and critic layers."""
     layers: int = 2

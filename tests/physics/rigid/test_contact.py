@@ -162,3 +162,62 @@ def test_a_grasp_holds(dt):
         state = after(found, found.poses["default"], 0.25, dt, control)
         speed = abs(float(state.velocity[0, 4]))
         assert speed < 1e-3 if holds else speed > 0.3
+
+
+@pytest.mark.parametrize("dt", [1e-3, 5e-3, 2e-2])
+def test_what_rests_in_a_contact_forgets_every_push(dt):
+    """The slope of a step from height and speed to themselves, of a point of mass m, has
+
+        x^2 - (2 + q) / (1 + p + q) x + 1 / (1 + p + q) = 0,   p = dt^2 k / m,   q = dt c / m
+
+    whose roots are within the unit circle and not below 0, whatever dt, k and c."""
+    found = loaded(world(BALL.format("0 0 0.098", 1, "")))
+    found = with_contacts(found, stiffness=8000.0, damping=178.0)
+    start = found.poses["default"]
+    x = torch.tensor([0.098, -0.01], dtype=F64)
+
+    def step(x):
+        place = torch.cat([start.position[0, :2], x[:1], start.position[0, 3:]])
+        pace = torch.cat([start.velocity[0, :2], x[1:], start.velocity[0, 3:]])
+        end = rigid_step(found.model, type(start)(place[None], pace[None]), found.params, None, dt)
+        return torch.stack([end.position[0, 2], end.velocity[0, 2]])
+
+    slope = torch.autograd.functional.jacobian(step, x)
+    p, q = dt**2 * 8000, dt * 178
+    assert float(slope.trace()) == pytest.approx((2 + q) / (1 + p + q))
+    assert float(slope.det()) == pytest.approx(1 / (1 + p + q))
+    roots = torch.linalg.eigvals(slope)
+    assert bool((roots.abs() < 1).all()) and bool((roots.real > 0).all())
+
+
+def landings(transition, dt=0.01, heights=4000):
+    """Velocities [m/s] of balls that fell at 1 m/s, after 2 steps in the first or second of which
+    they landed; with their heights before [m], and the slope to these [1/s]."""
+    found = loaded(world(BALL.format("0 0 0.1", 1, "")), law=Law(transition=transition))
+    found = with_contacts(found, stiffness=8000.0, damping=178.0)
+    z = torch.linspace(0.1005, 0.1195, heights, dtype=F64, requires_grad=True)
+    start = found.poses["default"]
+    place, pace = (x.repeat(heights, 1) for x in start)
+    pace[:, 2] = -1.0
+    place = torch.cat([place[:, :2], z.unsqueeze(1), place[:, 3:]], 1)
+    end = rigid_step(found.model, type(start)(place, pace), found.params, None, 2 * dt, 2)
+    speed = end.velocity[:, 2]
+    (slope,) = torch.autograd.grad(speed.sum(), z)
+    return z.detach(), speed.detach(), slope
+
+
+def test_a_landing_teaches_what_it_does_where_damping_sets_in_slowly():
+    """An onset longer than u dt: no jump, no slope far from the mean, which is the true one."""
+    z, speed, slope = landings(transition=0.02)
+    truth = float((speed[-1] - speed[0]) / (z[-1] - z[0]))
+    assert float(speed.diff().abs().max()) < 0.01
+    assert float(slope.mean()) == pytest.approx(truth, rel=0.02)
+    assert float(slope.abs().max()) < 2 * abs(truth)
+
+
+def test_a_landing_teaches_a_hundredfold_or_nothing_where_damping_sets_in_at_once():
+    """What `Law.transition` warns of; a jump has no slope."""
+    z, speed, slope = landings(transition=1e-4)
+    truth = float((speed[-1] - speed[0]) / (z[-1] - z[0]))
+    assert float(slope.abs().max()) > 50 * abs(truth)
+    assert float(speed.diff().abs().max()) > 0.2
