@@ -3,9 +3,10 @@
     make demo
     python bench/offline.py --teacher runs/demo --out bench/results/offline.json
 
-A spoiled copy of a trained policy (half of its actions random) records episodes of cartpole swing-up
-as a LeRobot dataset. Three quick Dreamers are then judged on the same episodes: one that learns from
-the recording alone, one that acts alone, and one that does the first and then the second.
+A spoiled copy of a trained policy (half of its actions random) records episodes of cartpole
+swing-up
+as a LeRobot dataset. Three quick Dreamers are then judged on the same episodes: one that learns
+from the recording alone, one that acts alone, and one that does the first and then the second.
 """
 
 from __future__ import annotations
