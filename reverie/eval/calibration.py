@@ -56,7 +56,8 @@ class Verdict:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.answer} ({self.statistic} {self.value:.3g}, {self.low:.3g}..{self.high:.3g})"
+        interval = f"{self.low:.2g} to {self.high:.2g}"
+        return f"{self.answer} ({self.statistic} {self.value:.2g}, {interval})"
 
 
 @dataclass(frozen=True)

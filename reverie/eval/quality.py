@@ -88,6 +88,11 @@ def _obeys(quality: Quality) -> Iterator[Answer]:
         f"With the actions of another episode its errors are {_times(verdict)} those with the "
         "true ones."
     )
+    if verdict.answer == "cannot be told" and abs(verdict.value - 1) < 0.005:
+        why = (
+            "What it imagines does not depend on the action; too little of the data shows whether "
+            "it should."
+        )
     yield Answer(
         "Does it obey the action?",
         levels.get(verdict.answer, "unknown"),

@@ -77,9 +77,10 @@ def html(shown: Page) -> str:
 
 def _head(shown: Page) -> str:
     answers = "".join(_answer(one) for one in shown.quality.answers())
-    bad = [one for one in shown.quality.answers() if one.level == "bad"]
+    bad = sum(one.level == "bad" for one in shown.quality.answers())
+    say = "says" if bad == 1 else "say"
     lede = (
-        f"{len(bad)} of {len(shown.quality.answers())} answers say no."
+        f"{bad} of {len(shown.quality.answers())} answers {say} no."
         if bad
         else "Nothing speaks against this model in what was measured."
     )
