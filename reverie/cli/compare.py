@@ -35,23 +35,24 @@ def compare(arguments: list[str]) -> int:
     except StoppedError as stopped:
         told(str(stopped))
         return 130
-    for made in _tables(found.shown):
-        console.print(made)
+    for title, table in _tables(found.shown):
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(table)
     for note in found.shown.notes:
         told(note)
     print(found.page)
     return 0
 
 
-def _tables(shown: Shown) -> list[Terminal]:
+def _tables(shown: Shown) -> list[tuple[str, Terminal]]:
     """Both tables for the terminal: numbers with their intervals in brackets."""
     from reverie.viz.comparison import judged
 
     found = []
     for one in shown.tables:
-        made = terminal.table(one.title, *shown.subjects)
+        made = terminal.table("", *shown.subjects)
         for group, rows in one.groups.items():
-            made.add_row(f"[bold]{group}[/bold]")
+            made.add_row(f"[italic]{group}[/italic]")
             for row in rows:
                 best = row.best(judged(shown))
                 cells = []
@@ -60,5 +61,5 @@ def _tables(shown: Shown) -> list[Terminal]:
                     text = f"{words} ({below})" if below else words
                     cells.append(f"[bold]{text}[/bold]" if name == best else text)
                 made.add_row(f"  {row.name}".replace("[", "\\["), *cells)
-        found.append(made)
+        found.append((one.title, made))
     return found
