@@ -14,6 +14,7 @@ from reverie.eval.detection import Detection, ErrorRanking
 from reverie.eval.inverse import Inverse
 from reverie.eval.nulls import to_null
 from reverie.eval.physics_score import Physics
+from reverie.eval.ranking import Ranking
 from reverie.eval.returns import Comparison
 from reverie.eval.score import OpenLoop, SensorError
 from reverie.eval.speed import Speed
@@ -215,7 +216,7 @@ def _useful(quality: Quality) -> Iterator[Answer]:
             names[name],
             levels.get(beats, "unknown"),
             beats,
-            f"It earns {ours.mean:.4g} ({ours.low:.4g} to {ours.high:.4g}), random actions "
+            f"It earns {ours.mean:.4g} ({_span(ours.low, ours.high)}), random actions "
             f"{theirs.mean:.4g}; {ours.n} episodes.",
         )
     ranking = use.ranking
@@ -225,11 +226,22 @@ def _useful(quality: Quality) -> Iterator[Answer]:
             "Does it rank policies as the real world does?",
             told.get(ranking.verdict, "unknown"),
             ranking.verdict,
-            f"{len(ranking.policies)} policies: Spearman {ranking.spearman.value:.2f} "
-            f"({ranking.spearman.low:.2f} to {ranking.spearman.high:.2f}), p "
-            f"{ranking.p_ranks:.2g}, MMRV {ranking.mmrv.value:.3g} (chance "
-            f"{ranking.mmrv_chance:.3g}).",
+            _agreement(ranking),
         )
+
+
+def _agreement(ranking: Ranking) -> str:
+    count, spearman = len(ranking.policies), ranking.spearman
+    if not math.isfinite(spearman.value):
+        return f"{count} policies, which all earn alike in it, or really."
+    return (
+        f"{count} policies: Spearman {spearman.value:.2f} ({_span(spearman.low, spearman.high)}), p "
+        f"{ranking.p_ranks:.2g}, MMRV {ranking.mmrv.value:.3g} (chance {ranking.mmrv_chance:.3g})."
+    )
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.4g} to {high:.4g}" if math.isfinite(low + high) else "no interval"
 
 
 def _fast(quality: Quality) -> Iterator[Answer]:

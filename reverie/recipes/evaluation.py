@@ -98,6 +98,8 @@ def measure(loaded: Loaded, config: Evaluation) -> Quality:
             found.update(_MEASURES[part](subject))
         except _CannotError as reason:
             notes.append(str(reason))
+        except ValueError as reason:  # too little data for this part; the others may have enough
+            notes.append(f"The part {part} could not be measured. {reason}")
     return Quality(**found, readout=subject.readout, notes=tuple(notes))
 
 

@@ -79,9 +79,9 @@ class Subject:
         """Episodes of each graded policy."""
         self.grades = self._grades()
         self.episodes = self._recorded() if config.data.path or not self.acts else self._play()
-        longest = max(len(rows["reward"]) for rows in self.episodes)
-        self.observed = min(config.observed, max(2, longest // 3))
-        self.horizon = min(config.horizon, longest - self.observed)
+        half = int(np.median([len(rows["reward"]) for rows in self.episodes]))  # are as long
+        self.observed = min(config.observed, max(2, half // 3))
+        self.horizon = min(config.horizon, max(half - self.observed, 1))
         self.windows = self.cut(self.episodes, config.seed)
         self.model = self._shown()
 

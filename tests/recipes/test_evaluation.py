@@ -94,3 +94,14 @@ def test_a_part_that_does_not_apply_says_why(trained: DreamerRecipe, part: str) 
     config = replace(FEW, data=DataConfig(str(collected)), parts=(part,))  # type: ignore[arg-type]
     (note,) = measure(load(trained.run), config).notes
     assert "not" in note
+
+
+def test_short_episodes_and_choices_are_measured_too(tmp_path: Path) -> None:
+    recipe = tiny(tmp_path / "run", env=EnvConfig("toy:balance"))
+    train(recipe)
+    quality = measure(load(recipe.run), replace(FEW, observed=20, horizon=100))
+    assert quality.prediction is not None
+    assert quality.prediction.horizon < 40
+    assert quality.usefulness is not None
+    assert not quality.detections
+    assert "nan" not in " ".join(answer.why for answer in quality.answers())
