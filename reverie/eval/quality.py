@@ -235,8 +235,9 @@ def _agreement(ranking: Ranking) -> str:
     if not math.isfinite(spearman.value):
         return f"{count} policies, which all earn alike in it, or really."
     return (
-        f"{count} policies: Spearman {spearman.value:.2f} ({_span(spearman.low, spearman.high)}), p "
-        f"{ranking.p_ranks:.2g}, MMRV {ranking.mmrv.value:.3g} (chance {ranking.mmrv_chance:.3g})."
+        f"{count} policies: Spearman {spearman.value:.2f} "
+        f"({spearman.low:.2f} to {spearman.high:.2f}), p {ranking.p_ranks:.2g}, MMRV "
+        f"{ranking.mmrv.value:.3g} (chance {ranking.mmrv_chance:.3g})."
     )
 
 
