@@ -63,12 +63,7 @@ def write(
         "Written by Reverie. This file is complete in itself: it loads nothing and sends nothing."
     )
     body = ["<main>", *parts, f'<footer class="inner">{words}</footer>', "</main>"]
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(page.page(f"{dataset.where}: recorded episodes", body), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.save(page.page(f"{dataset.where}: recorded episodes", body), path)
 
 
 def _head(dataset: Dataset, episodes: Sequence[Episode]) -> str:

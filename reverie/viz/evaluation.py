@@ -34,12 +34,7 @@ class Page:
 
 def write(shown: Page, path: Path | str) -> Path:
     """Write the page; it is there whole, or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(shown), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.save(html(shown), path)
 
 
 def html(shown: Page) -> str:

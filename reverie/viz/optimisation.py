@@ -41,11 +41,7 @@ class OptimisationPage:
 
 def write(content: OptimisationPage, path: Path) -> Path:
     """Write the page; it is there whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(content), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.save(html(content), path)
 
 
 def html(content: OptimisationPage) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from reverie.viz.charts import Chart
@@ -25,6 +26,16 @@ def page(title: str, body: Iterable[str]) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
         f"{''.join(body)}\n</body>\n</html>\n"
     )
+
+
+def save(text: str, path: Path | str) -> Path:
+    """Write a page; it is there whole, or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    return path
 
 
 def section(title: str, about: str, *body: str) -> str:

@@ -39,10 +39,7 @@ class PlanPage:
 
 def write(content: PlanPage, path: Path) -> Path:
     """Write the page; it is there whole, or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(content), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.save(html(content), path)
 
 
 def html(content: PlanPage) -> str:

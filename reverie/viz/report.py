@@ -57,12 +57,7 @@ class Report:
 
 def write(report: Report, path: Path | str) -> Path:
     """Write the page; it is there whole, or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(report), encoding="utf-8")
-    part.replace(path)
-    return path
+    return page.save(html(report), path)
 
 
 def html(report: Report) -> str:

@@ -1,5 +1,7 @@
 """Pieces of the page say what they are given, and escape it."""
 
+from pathlib import Path
+
 from reverie.viz import page
 from reverie.viz.charts import Chart, Line
 from tests.viz.reading import Page
@@ -44,3 +46,10 @@ def test_a_table_has_groups_intervals_and_a_best_entry() -> None:
     found = Page(page.table(["x", "1 s", "2 s"], {"error": [["model", *cells]]}))
     assert found.words == ["x", "1 s", "2 s", "error", "model", "1", "0 to 2", "3"]
     assert ("td", "class", "best") in found.attributes
+
+
+def test_a_page_is_written_whole(tmp_path: Path) -> None:
+    path = page.save("<p>one</p>", tmp_path / "a" / "page.html")
+    assert path.read_text() == "<p>one</p>"
+    assert page.save("two", path).read_text() == "two"
+    assert [file.name for file in path.parent.iterdir()] == ["page.html"]
