@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from reverie.cli import data, evaluation, runs, scenarios
+from reverie.cli import compare, data, evaluation, runs, scenarios
 from reverie.cli.terminal import wrong
 
 USAGE = """usage: reverie COMMAND [options]
 
   train FAMILY   learn a world model and a policy; the same command resumes   (--run DIR)
   evaluate RUN   is its model right, does it know when not, does it obey, is it of use: one page
+  compare RUNS   families side by side on the same data and task: two tables, one page
   returns RUN    the return of its policy on each task, beside random actions
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
@@ -29,6 +30,7 @@ USAGE = """usage: reverie COMMAND [options]
 
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": runs.train,
+    "compare": compare.compare,
     "evaluate": evaluation.evaluate,
     "returns": runs.returns,
     "imagine": runs.imagine,
