@@ -17,7 +17,7 @@ al. 2014. Legend: `K` samples, `N` windows, `H` steps, `D` entries, `M` members,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,10 +26,10 @@ import torch
 from torch import Generator, Tensor
 
 from reverie.core.model import Obs, WorldModel
-from reverie.eval.conformal import Groups, Pairs, column, deviation, find, predicted, read
-from reverie.eval.interval import Array, bootstrap
+from reverie.eval.interval import Array, Groups, bootstrap
 from reverie.eval.nulls import to_null
-from reverie.eval.score import Curve, Kind, summarise
+from reverie.eval.pairs import Pairs, column, deviation, find, predicted, read
+from reverie.eval.score import Curve, Kind, Verdict, ratio, summarise
 from reverie.eval.windows import Windows
 
 Model = WorldModel[Any, Any]
@@ -42,22 +42,6 @@ TOLERANCE = 0.05
 """A coverage that is off by no more than this, on average over the levels, is called calibrated."""
 MEMBERS = 32
 """Rows of the data that stand for its marginal law."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """An answer in words and the interval that decided it; NaN where nothing could be measured."""
-
-    answer: str
-    statistic: str
-    """What was measured."""
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        interval = f"{self.low:.2g} to {self.high:.2g}"
-        return f"{self.answer} ({self.statistic} {self.value:.2g}, {interval})"
 
 
 @dataclass(frozen=True)
@@ -295,55 +279,6 @@ def summary(
     )
 
 
-def ratio(
-    top: Array,
-    bottom: Array,
-    groups: Groups,
-    transform: Callable[[Array], Array] = np.asarray,
-    seed: int = 0,
-    floor: float = 0.0,
-) -> Curve:
-    """`transform(sum top / sum bottom)` over windows `[N, H]`, paired: both sums are over the same
-    resampled episodes. Bottoms are at least `floor`; where top and bottom are both 0 there is
-    nothing to compare: such windows do not count, and a step of only such is NaN."""
-    # A weighted mean of top / bottom with the weights `bottom`; those of 0 keep their top.
-    least = max(floor, 1e-12 * float(bottom.mean()), 1e-100)
-    bottom = np.where((top > 0) | (bottom > 0), np.maximum(bottom, least), 0.0)
-    with np.errstate(all="ignore"):
-        share = np.where(bottom > 0, top / bottom, 0.0)
-        lines = top.sum(0) / bottom.sum(0), *bootstrap(share, bottom, groups, seed=seed)
-    return Curve(*(tuple(transform(line).tolist()) for line in lines))
-
-
-def spearman(one: Array, two: Array, counts: Array) -> Array:
-    """Rank correlation `[R]` of two columns `[N]` for counts `[R, N]` of each window, ties at their
-    middle rank; NaN where a column is constant."""
-    ranks = []
-    for values in (one, two):
-        levels, index = np.unique(values, return_inverse=True)
-        mass = _by_level(counts, index, len(levels))
-        ranks.append((mass.cumsum(1) - mass / 2)[:, index])
-    total = counts.sum(1, keepdims=True)
-    x, y = (r - (r * counts).sum(1, keepdims=True) / total for r in ranks)
-    both, own, other = ((a * b * counts).sum(1) for a, b in ((x, y), (x, x), (y, y)))
-    with np.errstate(all="ignore"):
-        found: Array = np.where((own > 1e-9) & (other > 1e-9), both / np.sqrt(own * other), np.nan)
-    return found
-
-
-def sparsification(uncertainty: Array, error: Array, counts: Array) -> Array:
-    """Area `[R]` under S(f) of errors `[N]`, the most uncertain taken away first, for counts
-    `[R, N]`; predictions of one uncertainty go together. NaN where there is no error."""
-    levels, index = np.unique(uncertainty, return_inverse=True)
-    mass = _by_level(counts, index, len(levels))
-    sums = _by_level(counts * error, index, len(levels))
-    with np.errstate(all="ignore"):
-        kept = sums.cumsum(1) / mass.cumsum(1)
-        area = (np.where(mass > 0, kept * mass, 0)).sum(1) / mass.sum(1)
-        found: Array = area / (sums.sum(1) / mass.sum(1))
-    return found
-
-
 def _climatology(windows: Windows, name: str, groups: Groups, seed: int) -> Tensor:
     """Window and row of `MEMBERS` rows of other episodes for each window, `[N, M, 2]`; of all where
     there is but one episode."""
@@ -357,14 +292,6 @@ def _climatology(windows: Windows, name: str, groups: Groups, seed: int) -> Tens
         if len(others):
             chosen[groups == episode] = others[rng.integers(len(others), size=MEMBERS)]
     return torch.from_numpy(chosen).to(batch.first.device)
-
-
-def _by_level(weights: Array, index: Any, levels: int) -> Array:
-    """Sums `[R, U]` of weights `[R, N]` over windows of one level."""
-    order = np.argsort(index, kind="stable")
-    edges = np.searchsorted(index[order], np.arange(levels))
-    sums: Array = np.add.reduceat(weights[:, order], edges, axis=1)
-    return sums
 
 
 def _deterministic(variance: Array, square: Array, power: float) -> bool:

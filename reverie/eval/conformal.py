@@ -12,54 +12,28 @@ error (Vovk et al. 2005); with several, the windows of an episode share its weig
 Willett 2023). An error is the largest over the entries of a vector, in its unit, so that the band
 holds all of them at once, and the root mean square over the entries of an image.
 
-Also here: what a model predicted beside what really happened (`Pairs`), which every measure of a
-distribution reads. Legend: `K` samples, `N` windows, `H` steps, `D` entries, `G` episodes.
+Legend: `K` samples, `N` windows, `H` steps, `D` entries, `G` episodes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from reverie.core import tree
-from reverie.core.model import Batch, Obs, WorldModel
-from reverie.core.spec import Spec
-from reverie.eval.interval import LEVEL, Array, student
+from reverie.core.model import Obs, WorldModel
+from reverie.eval.interval import Array, Groups
 from reverie.eval.nulls import to_null
-from reverie.eval.predict import Prediction, predict
+from reverie.eval.pairs import Pairs, column, find, predicted
 from reverie.eval.score import Curve, Kind, summarise
 from reverie.eval.windows import Windows
 
 Model = WorldModel[Any, Any]
-Groups = NDArray[np.int64]
-DRAWS = 500
-"""Resamples for statistics that are no means."""
-
-
-class Pairs(NamedTuple):
-    """What a model predicted of one sensor, or of the reward, beside what happened."""
-
-    name: str
-    kind: Kind
-    unit: str
-    steps: tuple[int, ...]
-    """Decisions after the last observed row."""
-    samples: Tensor
-    """`[K, N, H, D]`; images in 0..1."""
-    truth: Tensor
-    """`[N, H, D]`."""
-    last: Tensor
-    """`[N, 1, D]`, the last observed row: the guess that nothing changes."""
-    weight: Tensor
-    """`[N, H]`, 0 where the sensor was missing."""
 
 
 @dataclass(frozen=True)
@@ -213,149 +187,6 @@ def quantile(errors: Array, weight: Array, groups: Groups, level: float) -> Arra
         if len(reached):
             widths[h] = errors[there, h][order[reached[0]]]
     return widths
-
-
-class Resampling:
-    """Episodes drawn with replacement, for statistics that are no means: `counts` `[1 + R, N]` says
-    how often each window is there; the first row is the data as it is."""
-
-    def __init__(self, groups: Groups, seed: int = 0, draws: int = DRAWS) -> None:
-        names, index = np.unique(groups, return_inverse=True)
-        self.episodes = count = len(names)
-        drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=draws)
-        self.counts: Array = np.concatenate([np.ones((1, count)), drawn])[:, index]
-
-    def interval(self, statistic: Array) -> tuple[Array, Array, Array]:
-        """The statistic `[...]` and the ends of its interval, from its values `[1 + R, ...]`: the
-        expanded percentile interval of `interval.bootstrap`. NaN where there is one episode."""
-        if self.episodes < 2:
-            return statistic[0], *[np.full(statistic.shape[1:], np.nan)] * 2
-        normal, n = NormalDist(), self.episodes
-        t = student(normal.inv_cdf(0.5 + LEVEL / 2), n - 1)
-        tail = normal.cdf(-math.sqrt(n / (n - 1)) * t)
-        drawn = statistic[1:]
-        empty = np.isnan(drawn).all(0)
-        ends = np.nanquantile(np.where(empty, 0.0, drawn), [tail, 1 - tail], axis=0)
-        low, high = np.where(empty, np.nan, ends)
-        return statistic[0], low, high
-
-
-def predicted(
-    model: Model,
-    windows: Windows,
-    observed: int,
-    horizon: int,
-    samples: int,
-    context: Obs | None = None,
-    at_once: int = 32,
-    generator: Generator | None = None,
-) -> Iterator[tuple[slice, list[Pairs]]]:
-    """Predictions of a few windows at a time, sensor by sensor, and which windows they are."""
-    if "reward" not in model.spec.provides:
-        model.spec.require("obs")
-    for start in range(0, len(windows.episode), at_once):
-        span = slice(start, start + at_once)
-        batch = tree.select(windows.batch, span)
-        given = None if context is None else tree.select(dict(context), span)
-        imagined = predict(
-            model,
-            batch,
-            observed=observed,
-            horizon=horizon,
-            samples=samples,
-            context=given,
-            generator=generator,
-        )
-        yield span, list(pairs(model.spec, batch, imagined, observed))
-
-
-def pairs(spec: Spec, batch: Batch, prediction: Prediction, observed: int) -> Iterator[Pairs]:
-    """Each sensor that the model decodes, and the reward, beside the truth of windows `[N]`."""
-    for name, space in spec.obs.items():
-        if name not in prediction.obs or space.dtype == "int64":
-            continue
-        steps = prediction.steps
-        there = batch.obs.get(name + ".present", torch.ones_like(batch.first)).bool()
-        weight = there[:, [observed - 1 + k for k in steps]] & there[:, observed - 1 : observed]
-        shown = prediction.obs[name]
-        samples = shown.reshape(*shown.shape[:3], -1).float()
-        kind: Kind = "image" if space.is_image else "vector"
-        truth, last = real(spec, batch, name, observed, steps)
-        yield Pairs(name, kind, space.unit, steps, samples, truth, last, weight.float())
-    if prediction.reward is not None:
-        steps = tuple(spec.chunk * (k + 1) for k in range(prediction.reward.shape[2]))
-        truth, last = real(spec, batch, "reward", observed, steps)
-        weight = torch.ones_like(truth[..., 0])
-        samples = prediction.reward.float().unsqueeze(3)
-        yield Pairs("reward", "reward", "", steps, samples, truth, last, weight)
-
-
-def real(
-    spec: Spec,
-    batch: Batch,
-    name: str,
-    observed: int,
-    steps: Sequence[int],
-    windows: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """What happened `[N, H, D]` after the last observed row, and that row `[N, 1, D]`, in windows
-    `[N]` of a batch (all by default); rewards are summed over each chunk."""
-    device = batch.action.device
-    every = torch.arange(len(batch.action), device=device) if windows is None else windows
-    window, ahead = every[:, None], torch.tensor(steps, device=device)
-    last = read(spec, batch, name, window, torch.full_like(window, observed - 1))
-    if name != "reward":
-        return read(spec, batch, name, window, observed - 1 + ahead), last
-    row = (ahead[:, None] - torch.arange(spec.chunk, device=device)).flatten() + observed - 1
-    truth = read(spec, batch, name, window, row)
-    return truth.unflatten(1, (-1, spec.chunk)).sum(2), last * spec.chunk
-
-
-def read(spec: Spec, batch: Batch, name: str, window: Tensor, row: Tensor) -> Tensor:
-    """Entries of a sensor, or of the reward, in some rows: floats `[..., D]`, images in 0..1."""
-    if name == "reward":
-        return batch.reward[window, row].float().unsqueeze(-1)
-    found = batch.obs[name][window, row]
-    lead = found.ndim - len(spec.obs[name].shape)
-    flat = found.reshape(*found.shape[:lead], -1)
-    scale = 255 if spec.obs[name].is_image and flat.dtype == torch.uint8 else 1
-    return flat.float() / scale
-
-
-def deviation(model: Model, windows: Windows, at_once: int = 32) -> dict[str, Tensor]:
-    """Standard deviation of each entry `[D]` over the rows of the windows in which the sensor is
-    there, and of the reward; exactly 0 for an entry that never changes."""
-    batch, found = windows.batch, {}
-    names = [k for k, v in model.spec.obs.items() if k in batch.obs and v.dtype != "int64"]
-    for name in [*names, "reward"]:
-        there = batch.obs.get(name + ".present", torch.ones_like(batch.first)).bool()
-        there = ~batch.first if name == "reward" else there
-        chosen = there.nonzero()
-        if not len(chosen):
-            found[name] = torch.zeros(1 if name == "reward" else model.spec.obs[name].size)
-            continue
-        origin = read(model.spec, batch, name, *chosen[0]).double()
-        moments = torch.zeros(2, len(origin), dtype=torch.float64, device=origin.device)
-        for some in chosen.split(at_once * there.shape[1]):
-            away = read(model.spec, batch, name, *some.T).double() - origin
-            moments += torch.stack([away.sum(0), away.square().sum(0)])
-        mean, square = moments / len(chosen)
-        found[name] = (square - mean.square()).clamp_min(0).sqrt().float()
-    return found
-
-
-def column(parts: Sequence[Tensor]) -> Array:
-    """Windows of all parts, as float64 numpy."""
-    joined: Array = torch.cat(list(parts)).double().cpu().numpy()
-    return joined
-
-
-def find(sensors: Sequence[Any], name: str) -> Any:
-    """The entry of that name."""
-    for sensor in sensors:
-        if sensor.name == name:
-            return sensor
-    raise KeyError(f"No sensor {name!r} was evaluated; there are: {[s.name for s in sensors]}.")
 
 
 def _scores(pair: Pairs) -> dict[str, Tensor]:

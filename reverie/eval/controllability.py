@@ -31,11 +31,11 @@ from torch import Generator, Tensor
 
 from reverie.core.model import Obs, WorldModel
 from reverie.core.spec import Space, Spec
-from reverie.eval.calibration import Verdict, ratio
-from reverie.eval.conformal import Groups, Pairs, column, deviation, find, predicted, real
+from reverie.eval.interval import Groups
 from reverie.eval.inverse import Regressor, coarse, folds
 from reverie.eval.nulls import to_null
-from reverie.eval.score import Curve, Kind, decibel, summarise
+from reverie.eval.pairs import Pairs, column, deviation, find, predicted, real
+from reverie.eval.score import Curve, Kind, Verdict, decibel, ratio, summarise
 from reverie.eval.windows import Windows
 
 Model = WorldModel[Any, Any]

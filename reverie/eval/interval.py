@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Groups = NDArray[np.int64]
 
 LEVEL = 0.95
 """Confidence of every interval, unless asked otherwise."""
 RESAMPLES = 2000
+DRAWS = 500
+"""Resamples for statistics that are no means."""
 
 
 def bootstrap(
@@ -111,3 +114,28 @@ def student(z: float, degrees: int) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3),
     )
     return sum(terms)
+
+
+class Resampling:
+    """Episodes drawn with replacement, for statistics that are no means: `counts` `[1 + R, N]` says
+    how often each window is there; the first row is the data as it is."""
+
+    def __init__(self, groups: Groups, seed: int = 0, draws: int = DRAWS) -> None:
+        names, index = np.unique(groups, return_inverse=True)
+        self.episodes = count = len(names)
+        drawn = np.random.default_rng(seed).multinomial(count, [1 / count] * count, size=draws)
+        self.counts: Array = np.concatenate([np.ones((1, count)), drawn])[:, index]
+
+    def interval(self, statistic: Array) -> tuple[Array, Array, Array]:
+        """The statistic `[...]` and the ends of its interval, from its values `[1 + R, ...]`: the
+        expanded percentile interval of `interval.bootstrap`. NaN where there is one episode."""
+        if self.episodes < 2:
+            return statistic[0], *[np.full(statistic.shape[1:], np.nan)] * 2
+        normal, n = NormalDist(), self.episodes
+        t = student(normal.inv_cdf(0.5 + LEVEL / 2), n - 1)
+        tail = normal.cdf(-math.sqrt(n / (n - 1)) * t)
+        drawn = statistic[1:]
+        empty = np.isnan(drawn).all(0)
+        ends = np.nanquantile(np.where(empty, 0.0, drawn), [tail, 1 - tail], axis=0)
+        low, high = np.where(empty, np.nan, ends)
+        return statistic[0], low, high

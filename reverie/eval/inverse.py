@@ -33,9 +33,10 @@ from torch import Generator, Tensor
 from reverie.core import tree
 from reverie.core.model import Batch, Obs, WorldModel
 from reverie.core.spec import Space, Spec
-from reverie.eval.calibration import Verdict
-from reverie.eval.conformal import Groups, Pairs, Resampling, find, predicted, read
+from reverie.eval.interval import Groups, Resampling
 from reverie.eval.nulls import to_null
+from reverie.eval.pairs import Pairs, find, predicted, read
+from reverie.eval.score import Verdict
 from reverie.eval.windows import Windows
 
 Model = WorldModel[Any, Any]

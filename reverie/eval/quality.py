@@ -10,7 +10,8 @@ from typing import Any, Literal
 from reverie.eval.calibration import Calibration
 from reverie.eval.conformal import Conformal
 from reverie.eval.controllability import Controllability
-from reverie.eval.detection import Detection, ErrorRanking
+from reverie.eval.detection import Detection
+from reverie.eval.error_ranking import ErrorRanking
 from reverie.eval.inverse import Inverse
 from reverie.eval.nulls import to_null
 from reverie.eval.physics_score import Physics

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reverie.eval.interval import Array, bootstrap
+from reverie.eval.interval import Array, Groups, bootstrap
 from reverie.eval.nulls import from_null, to_null
 
 Kind = Literal["vector", "image", "reward", "continues"]
@@ -23,6 +22,22 @@ class Curve:
     mean: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer in words and the interval that decided it; NaN where nothing could be measured."""
+
+    answer: str
+    statistic: str
+    """What was measured."""
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        interval = f"{self.low:.2g} to {self.high:.2g}"
+        return f"{self.answer} ({self.statistic} {self.value:.2g}, {interval})"
 
 
 @dataclass(frozen=True)
@@ -123,7 +138,7 @@ class OpenLoop:
 def summarise(
     errors: Array,
     weights: Array,
-    groups: NDArray[np.int64],
+    groups: Groups,
     transform: Callable[[Array], Array],
     seed: int,
 ) -> Curve:
@@ -138,9 +153,27 @@ def summarise(
     )
 
 
-def slope(
-    errors: Array, weights: Array, groups: NDArray[np.int64], seconds: Array, seed: int
-) -> Slope:
+def ratio(
+    top: Array,
+    bottom: Array,
+    groups: Groups,
+    transform: Callable[[Array], Array] = np.asarray,
+    seed: int = 0,
+    floor: float = 0.0,
+) -> Curve:
+    """`transform(sum top / sum bottom)` over windows `[N, H]`, paired: both sums are over the same
+    resampled episodes. Bottoms are at least `floor`; where top and bottom are both 0 there is
+    nothing to compare: such windows do not count, and a step of only such is NaN."""
+    # A weighted mean of top / bottom with the weights `bottom`; those of 0 keep their top.
+    least = max(floor, 1e-12 * float(bottom.mean()), 1e-100)
+    bottom = np.where((top > 0) | (bottom > 0), np.maximum(bottom, least), 0.0)
+    with np.errstate(all="ignore"):
+        share = np.where(bottom > 0, top / bottom, 0.0)
+        lines = top.sum(0) / bottom.sum(0), *bootstrap(share, bottom, groups, seed=seed)
+    return Curve(*(tuple(transform(line).tolist()) for line in lines))
+
+
+def slope(errors: Array, weights: Array, groups: Groups, seconds: Array, seed: int) -> Slope:
     """Slope of the regression of errors `[N, H]` on time `[H]`, over the windows that are whole."""
     away = seconds - seconds.mean()
     whole = (weights > 0).all(1)

@@ -17,7 +17,8 @@ from reverie.envs.changed import CHANGES, changed, possible
 from reverie.eval.calibration import calibration
 from reverie.eval.conformal import conformal
 from reverie.eval.controllability import controllability
-from reverie.eval.detection import Detection, detection, error_ranking
+from reverie.eval.detection import Detection, detection
+from reverie.eval.error_ranking import error_ranking
 from reverie.eval.graded import Graded
 from reverie.eval.inverse import inverse
 from reverie.eval.openloop import openloop

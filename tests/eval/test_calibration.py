@@ -3,7 +3,6 @@
 import functools
 import itertools
 import json
-import math
 
 import numpy as np
 import pytest
@@ -17,12 +16,9 @@ from reverie.eval.calibration import (
     crps,
     evidence,
     rank_shares,
-    ratio,
-    sparsification,
-    spearman,
     summary,
 )
-from reverie.eval.conformal import Pairs
+from reverie.eval.pairs import Pairs
 from tests.eval.known import Known, System, gaussian_crps, law, record
 
 SYSTEM = System()
@@ -205,45 +201,3 @@ def test_rows_in_which_a_sensor_was_missing_do_not_count() -> None:
         assert found.crps["model"].mean[k] == pytest.approx(clean.crps["model"].mean[k])
     assert found.crps["model"].mean[2] < 1
     assert max(found.crps["climatology"].mean) < 10
-
-
-def test_a_ratio_is_that_of_the_sums_and_its_interval_pairs_the_windows() -> None:
-    top, bottom = np.array([[2.0], [6.0], [1.0], [0.5]]), np.array([[1.0], [3.0], [0.5], [0.25]])
-    found = ratio(top, bottom, np.arange(4))
-    assert found.mean == found.low == found.high == (2.0,)
-    some = ratio(np.array([[1.0], [2.0]]), np.array([[0.0], [4.0]]), np.arange(2))
-    assert some.mean == pytest.approx((0.75,))
-    assert ratio(top, bottom, np.arange(4), np.sqrt).mean == pytest.approx((math.sqrt(2),))
-    assert math.isnan(ratio(0 * top, 0 * bottom, np.arange(4)).mean[0])
-    assert ratio(top, 0 * bottom, np.arange(4), floor=2.0).mean == pytest.approx((9.5 / 8,))
-    missing = top * [[1], [0], [0], [0]], bottom * [[1], [0], [0], [0]]
-    assert ratio(*missing, np.arange(4)).low == (2.0,)
-
-
-def ranked(values: np.ndarray) -> np.ndarray:
-    """Middle ranks by counting."""
-    return np.array([(values < v).sum() + (values == v).sum() / 2 for v in values])
-
-
-def test_spearman_is_the_correlation_of_ranks_also_of_resampled_windows() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(6, size=30).astype(float), rng.normal(size=30)
-    counts = np.stack([np.ones(30), rng.multinomial(30, [1 / 30] * 30)])
-    for row, found in zip(counts, spearman(x, y, counts), strict=True):
-        long = np.repeat(x, row.astype(int)), np.repeat(y, row.astype(int))
-        assert found == pytest.approx(np.corrcoef(*map(ranked, long))[0, 1])
-    assert spearman(x, np.exp(x), counts[:1]) == pytest.approx([1.0])
-    assert spearman(x, -x, counts[:1]) == pytest.approx([-1.0])
-    assert math.isnan(spearman(np.ones(30), y, counts[:1])[0])
-
-
-def test_sparsification_takes_the_most_uncertain_away_first() -> None:
-    error, ones = np.array([4.0, 1.0, 3.0, 2.0]), np.ones((1, 4))
-    oracle = np.mean([1.0, 1.5, 2.0, 2.5]) / 2.5
-    assert sparsification(error, error, ones) == pytest.approx([oracle])
-    worst = np.mean([4.0, 3.5, 3.0, 2.5]) / 2.5
-    assert sparsification(-error, error, ones) == pytest.approx([worst])
-    assert sparsification(np.zeros(4), error, ones) == pytest.approx([1.0])
-    twice = np.array([[2.0, 2.0, 0.0, 0.0]])
-    long = np.repeat(error, 2)[:4]
-    assert sparsification(error, error, twice) == pytest.approx(sparsification(long, long, ones))

@@ -1,4 +1,4 @@
-"""Uncertainty that ranks errors, and surprise that tells worlds apart, in known worlds."""
+"""Surprise that tells worlds apart, in known worlds."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import torch
 
 from reverie.core.model import Batch
 from reverie.core.spec import Output, Spec
-from reverie.eval.detection import detect, detection, error_ranking, surprise, usual_error
+from reverie.eval.detection import detect, detection, surprise, usual_error
 from reverie.eval.windows import Windows
 from tests.eval.known import Known, System, record
 from tests.eval.worlds import Camera, Chunked, images
@@ -16,41 +16,6 @@ from tests.eval.worlds import record as play
 
 ROUGH = System(rough=(0.2, 0.6, 1.5, 4.0))
 SYSTEM = System()
-
-
-def test_noise_that_the_model_knows_of_ranks_its_errors() -> None:
-    data = record(ROUGH, 160, 6)
-    generator = torch.Generator().manual_seed(0)
-    wanted = {"observed": 2, "horizon": 4, "samples": 16, "generator": generator, "at_once": 50}
-    found = error_ranking(Known(ROUGH), data, **wanted)
-    for source in ("spread", "uncertainty"):
-        position = found.sensor("position", source)
-        assert min(position.spearman.low) > 0.6
-        assert max(position.ause.high) < min(position.ause_chance) / 2
-        assert min(position.ause.mean) >= 0
-    assert {s.source for s in found.sensors if s.name == "reward"} == {"spread", "uncertainty"}
-    assert json.loads(json.dumps(found.to_json()))["episodes"] == 160
-
-
-def test_noise_that_is_the_same_everywhere_ranks_nothing() -> None:
-    data = record(SYSTEM, 200, 5)
-    generator = torch.Generator().manual_seed(0)
-    wanted = {"observed": 2, "horizon": 3, "samples": 8, "generator": generator}
-    found = error_ranking(Known(), data, **wanted)
-    position = found.sensor("position")
-    assert all(
-        low < 0 < high
-        for low, high in zip(position.spearman.low, position.spearman.high, strict=True)
-    )
-    assert position.ause.mean == pytest.approx(position.ause_chance, abs=0.1)
-    own = found.sensor("position", "uncertainty")  # constant: it has no rank at all
-    assert all(math.isnan(v) for v in own.spearman.mean)
-    assert own.ause.mean == pytest.approx(own.ause_chance)
-
-
-def test_a_model_without_noise_and_uncertainty_has_nothing_to_rank_by() -> None:
-    found = error_ranking(Chunked(), play(6, 13), observed=4, horizon=9, samples=1)
-    assert found.sensors == ()
 
 
 def test_auroc_is_the_share_of_pairs_in_order() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from reverie.eval.interval import bootstrap, student
+from reverie.eval.interval import Resampling, bootstrap, student
 
 
 @pytest.mark.parametrize("count", [6, 20])
@@ -49,3 +49,15 @@ def test_bad_input_is_refused() -> None:
         bootstrap(np.zeros(3), groups=np.zeros(2, np.int64))
     with pytest.raises(ValueError, match="level"):
         bootstrap(np.zeros(3), level=95)
+
+
+def test_resampling_has_the_interval_of_the_bootstrap_of_a_mean() -> None:
+    rng = np.random.default_rng(1)
+    values, groups = rng.normal(size=60), np.arange(60) // 3
+    drawn = Resampling(groups, seed=3, draws=2000)
+    means = (drawn.counts @ values) / drawn.counts.sum(1)
+    value, low, high = drawn.interval(means)
+    assert value == pytest.approx(values.mean())
+    expected = bootstrap(values, groups=groups, seed=3)
+    assert np.array([low, high]) == pytest.approx(np.array(expected), abs=1e-9)
+    assert np.isnan(Resampling(np.zeros(4)).interval(np.ones(501))[1])

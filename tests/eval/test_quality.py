@@ -10,7 +10,7 @@ import torch
 
 from reverie.eval.calibration import calibration
 from reverie.eval.controllability import controllability
-from reverie.eval.detection import error_ranking
+from reverie.eval.error_ranking import error_ranking
 from reverie.eval.openloop import openloop
 from reverie.eval.quality import Answer, Quality, beaten
 from reverie.eval.returns import summarise

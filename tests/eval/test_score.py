@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reverie.eval.openloop import openloop
-from reverie.eval.score import Curve, OpenLoop, SensorError, decibel, summarise
+from reverie.eval.score import Curve, OpenLoop, SensorError, decibel, ratio, summarise
 from tests.eval.worlds import Point, record
 
 
@@ -41,3 +41,16 @@ def test_an_unknown_sensor_is_refused_with_the_known_ones() -> None:
     found = openloop(Point(), record(1, 8), observed=3, horizon=5)
     with pytest.raises(KeyError, match="position, still, reward"):
         found.sensor("camera")
+
+
+def test_a_ratio_is_that_of_the_sums_and_its_interval_pairs_the_windows() -> None:
+    top, bottom = np.array([[2.0], [6.0], [1.0], [0.5]]), np.array([[1.0], [3.0], [0.5], [0.25]])
+    found = ratio(top, bottom, np.arange(4))
+    assert found.mean == found.low == found.high == (2.0,)
+    some = ratio(np.array([[1.0], [2.0]]), np.array([[0.0], [4.0]]), np.arange(2))
+    assert some.mean == pytest.approx((0.75,))
+    assert ratio(top, bottom, np.arange(4), np.sqrt).mean == pytest.approx((math.sqrt(2),))
+    assert math.isnan(ratio(0 * top, 0 * bottom, np.arange(4)).mean[0])
+    assert ratio(top, 0 * bottom, np.arange(4), floor=2.0).mean == pytest.approx((9.5 / 8,))
+    missing = top * [[1], [0], [0], [0]], bottom * [[1], [0], [0], [0]]
+    assert ratio(*missing, np.arange(4)).low == (2.0,)
