@@ -13,6 +13,7 @@ from typing import Any
 from reverie.data.datasets import DatasetError
 from reverie.data.lerobot.layout import (
     EPISODES_DIR,
+    EPISODES_PATH,
     INFO_PATH,
     OLD_EPISODES_PATH,
     OLD_TASKS_PATH,
@@ -61,7 +62,7 @@ def load_records(place: Place, info: Info) -> list[Record]:
     """
     cameras = [key for key, feature in info.features.items() if feature.dtype == "video"]
     found = {}
-    for where, row in _old_rows(place) if info.is_old else _rows(place, cameras):
+    for where, row in _old_rows(place) if info.is_old else _rows(place, info, cameras):
         record = (_old_record if info.is_old else _record)(info, row, where, cameras)
         if record.index in found:
             raise DatasetError(where, "episode_index", f"{record.index} is there twice.")
@@ -89,11 +90,11 @@ def load_tasks(place: Place, info: Info) -> list[str]:
         return [str(text) for text in table.column(texts[0]).to_pylist()] if texts else []
 
 
-def _rows(place: Place, cameras: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(place: Place, info: Info, cameras: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     numbers = ["episode_index", "length", "data/chunk_index", "data/file_index"]
     numbers += [f"videos/{key}/{name}" for key in cameras for name in ("chunk_index", "file_index")]
     wanted = [*numbers, *(f"videos/{key}/from_timestamp" for key in cameras)]
-    paths = place.below(EPISODES_DIR, ".parquet")
+    paths = place.below(EPISODES_DIR, ".parquet") or _numbered(place, info.total_episodes)
     if not paths:
         raise DatasetError(place.name(EPISODES_DIR), "", "there is no table of episodes in it.")
     for path in paths:
@@ -108,6 +109,21 @@ def _rows(place: Place, cameras: list[str]) -> Iterator[tuple[str, dict[str, Any
             columns = {name: table.column(name).to_pylist() for name in table.column_names}
         for values in zip(*columns.values(), strict=True):
             yield where, dict(zip(columns, values, strict=True))
+
+
+def _numbered(place: Place, most: int) -> list[str]:
+    """The tables of episodes by their numbers, at most so many, where a server lists no folders."""
+    found: list[str] = []
+    for chunk in range(most):
+        before = len(found)
+        for file in range(most - before):
+            path = EPISODES_PATH.format(chunk_index=chunk, file_index=file)
+            if not place.exists(path):
+                break
+            found.append(path)
+        if len(found) == before:
+            break
+    return found
 
 
 def _record(info: Info, row: Mapping[str, Any], where: str, cameras: list[str]) -> Record:

@@ -23,9 +23,11 @@ Shapes: `L` frames of an episode, `T` rows asked for, `C h w` a picture.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +64,10 @@ def open(
 class LeRobotDataset:
     """A LeRobot dataset, open to read; only its tables in `meta/` have been read.
 
-    It is for one thread at a time. A process forked from this one opens the files anew.
+    It is for one thread at a time. A process forked from this one opens the files anew, and one
+    that gets it sent opens the dataset there, so that workers may read, too:
+
+        DataLoader(windows, 8, collate_fn=dataset.read_many, num_workers=2)
 
     Args:
         place: a directory or an fsspec address.
@@ -142,6 +147,13 @@ class LeRobotDataset:
         seconds = self._read(record, 0, record.frames, [_TIME])[_TIME]
         more = self._rows(record) - record.frames
         return np.append(seconds, seconds[-1:] + self._info.dt) if more else seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Sent to another process, it is opened there."""
+        made = functools.partial(
+            LeRobotDataset, threads=self._threads, cache_bytes=self._cache_bytes
+        )
+        return made, (self.where,)
 
     def close(self) -> None:
         """Close all files, and forget what was kept."""

@@ -128,7 +128,9 @@ class Tables:
     def _index(self, path: str) -> _Index:
         if path not in self._indices:
             where = self._place.name(path)
-            self._indices[path] = _indexed(self._file(path).parquet, where)
+            self._indices[path] = _indexed(
+                self._file(path).parquet, where, self._place.local is None
+            )
         return self._indices[path]
 
     def _column(self, path: str, group: int, name: str) -> Any:
@@ -194,16 +196,35 @@ def _opened(place: Place, path: str) -> _File:
         raise
 
 
-def _indexed(parquet: Any, where: str) -> _Index:
+def _indexed(parquet: Any, where: str, far: bool) -> _Index:
+    """Where episodes are in a file; of one at an address, no more is read than must be."""
     if EPISODE not in parquet.schema_arrow.names:
         raise DatasetError(where, EPISODE, "the column is missing.")
     with damaged(where, EPISODE, *parquet_kinds()):
         groups = range(parquet.metadata.num_row_groups)
         counts = [parquet.metadata.row_group(group).num_rows for group in groups]
-        episodes = _numbers(
-            parquet.read([EPISODE], use_threads=False).column(EPISODE), Space((), "int64")
-        )
+        if far:
+            parts = [np.zeros(0, np.int64), *(_of_group(parquet, group) for group in groups)]
+            episodes = np.concatenate(parts)
+        else:
+            column = parquet.read([EPISODE], use_threads=False).column(EPISODE)
+            episodes = _numbers(column, Space((), "int64"))
     return _Index(np.cumsum([0, *counts]), _spans(episodes, where))
+
+
+def _of_group(parquet: Any, group: int) -> Array:
+    """The number of the episode of each row of a group, `[N]`.
+
+    LeRobot writes a group for each episode: the table of contents, which is read already, then
+    tells that the least number and the greatest are equal.
+    """
+    about = parquet.metadata.row_group(group)
+    paths = {about.column(n).path_in_schema: n for n in range(about.num_columns)}
+    told = about.column(paths[EPISODE]).statistics if EPISODE in paths else None
+    if told is not None and told.has_min_max and told.min == told.max and not told.null_count:
+        return np.full(about.num_rows, told.min, np.int64)
+    table = parquet.read_row_group(group, columns=[EPISODE], use_threads=False)
+    return _numbers(table.column(EPISODE), Space((), "int64"))
 
 
 def _spans(episodes: Array, where: str) -> dict[int, Rows]:

@@ -28,6 +28,7 @@ import numpy as np
 from reverie.data.container import Array
 from reverie.data.datasets import DatasetError
 from reverie.data.lerobot.place import Place, damaged
+from reverie.data.lerobot.remote import FilmIndex, RangeFile
 
 RATE_TOLERANCE = 0.05
 """How far a film's own rate may lie from the dataset's, as a share."""
@@ -127,10 +128,12 @@ class Film:
         self._where = place.name(file)
         self._errors = (av.FFmpegError,)
         self._container: Any = None
-        self._handle = place.open(file) if place.local is None else None
-        source = self._handle if place.local is None else f"file:{place.local / file}"
+        self._handle: RangeFile | None = None
         try:
             with damaged(self._where, "", *self._errors):
+                if place.local is None:
+                    self._handle = RangeFile(place.open(file, blocks=False))
+                source = self._handle or f"file:{place.local}/{file}"
                 self._container = av.open(source, format="mp4")
                 if not self._container.streams.video:
                     raise DatasetError(self._where, "", "there is no video stream in it.")
@@ -147,7 +150,8 @@ class Film:
             raise
         self._tick = float(self._stream.time_base)
         self._half = 0.5 / fps / self._tick
-        self._keys = [e.timestamp for e in self._stream.index_entries if e.is_keyframe]
+        self._index = FilmIndex.of(self._stream.index_entries)
+        self._keys = self._index.times[self._index.keys]
         self._at: int | None = None
         """Time of the frame decoded last [ticks]; None where the next thing is a seek."""
 
@@ -155,6 +159,9 @@ class Film:
         """Decode a window into its `out`."""
         wanted = window.times / self._tick
         self._check_size(self._stream, window)
+        if self._handle is not None:
+            ends = (wanted[0] + self._half, wanted[-1] + self._half)
+            self._handle.wish(*self._index.extent(*ends))
         with damaged(self._where, window.what, *self._errors):
             done = 0
             if self._is_near(wanted[0]):
@@ -179,7 +186,7 @@ class Film:
 
     def _is_near(self, first: float) -> bool:
         """Whether going straight on from here is no more work than a seek."""
-        if self._at is None or not self._keys or not self._at < first - self._half:
+        if self._at is None or not len(self._keys) or not self._at < first - self._half:
             return False
         key = max(int(np.searchsorted(self._keys, first + self._half)) - 1, 0)
         return bool(self._keys[key] <= self._at + 3 * self._half)
