@@ -170,6 +170,9 @@ def _calibrated(quality: Quality) -> Iterator[Answer]:
 def _ranks_errors(quality: Quality) -> Iterator[Answer]:
     if quality.error_ranking is None or not quality.error_ranking.sensors:
         return
+    claims = quality.calibration.sensors if quality.calibration else ()
+    if claims and all(s.verdict.answer == "says nothing" for s in claims):
+        return
     middles = []
     for sensor in quality.error_ranking.sensors:
         k = len(sensor.steps) // 2

@@ -93,3 +93,9 @@ def test_wins_count_the_best_guess_at_each_horizon() -> None:
     assert all(beaten(sensor))
     errors = {"rmse": {**sensor.errors["rmse"], "linear": sensor.errors["rmse"]["model_mean"]}}
     assert not any(beaten(replace(sensor, errors=errors)))
+
+
+def test_a_model_that_claims_to_be_sure_is_not_asked_where_it_is_unsure() -> None:
+    found = answers(measured(Known(SYSTEM, spread=0.0)))
+    assert found[SURE].answer == "it claims to be sure"
+    assert "Is it unsure where it is wrong?" not in found

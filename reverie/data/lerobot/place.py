@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -29,6 +30,7 @@ class Place:
         """The file system of an address; a connection is not shared with a forked process."""
         if self._process != os.getpid():
             self._connected, _ = self._remote()
+            self._turn = threading.Lock()  # fsspec's caches lose files that two threads open
             self._process = os.getpid()
         return self._connected
 
@@ -82,7 +84,8 @@ class Place:
         with damaged(self.name(path), ""):
             if self.local is not None:
                 return (self.local / path).open("rb")
-            return cast("BinaryIO", self._system.open(f"{self._root}/{path}", "rb", **options))
+            with self._turn if self._system is not self._source else contextlib.nullcontext():
+                return cast("BinaryIO", self._system.open(f"{self._root}/{path}", "rb", **options))
 
     def read(self, path: str) -> bytes:
         """All bytes of a file."""

@@ -150,8 +150,9 @@ class Film:
             raise
         self._tick = float(self._stream.time_base)
         self._half = 0.5 / fps / self._tick
-        self._index = FilmIndex.of(self._stream.index_entries)
-        self._keys = self._index.times[self._index.keys]
+        entries = self._stream.index_entries
+        self._index = FilmIndex.of(entries) if self._handle else None
+        self._keys = [e.timestamp for e in entries if e.is_keyframe]
         self._at: int | None = None
         """Time of the frame decoded last [ticks]; None where the next thing is a seek."""
 
@@ -159,7 +160,7 @@ class Film:
         """Decode a window into its `out`."""
         wanted = window.times / self._tick
         self._check_size(self._stream, window)
-        if self._handle is not None:
+        if self._handle is not None and self._index is not None:
             ends = (wanted[0] + self._half, wanted[-1] + self._half)
             self._handle.wish(*self._index.extent(*ends))
         with damaged(self._where, window.what, *self._errors):
@@ -186,7 +187,7 @@ class Film:
 
     def _is_near(self, first: float) -> bool:
         """Whether going straight on from here is no more work than a seek."""
-        if self._at is None or not len(self._keys) or not self._at < first - self._half:
+        if self._at is None or not self._keys or not self._at < first - self._half:
             return False
         key = max(int(np.searchsorted(self._keys, first + self._half)) - 1, 0)
         return bool(self._keys[key] <= self._at + 3 * self._half)
