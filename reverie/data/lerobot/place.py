@@ -21,17 +21,18 @@ class Place:
         self.where = str(where).rstrip("/") or "/"
         self.local: Path | None = None if "://" in self.where else Path(self.where).absolute()
         self._connected: Any = None
-        self._process = 0
+        self._process = os.getpid()
+        self._turn = threading.RLock()
         if self.local is None:
-            self._root = self._remote()[1]
+            self._connected, self._root = self._remote()
 
     @property
     def _system(self) -> Any:
         """The file system of an address; a connection is not shared with a forked process."""
-        if self._process != os.getpid():
-            self._connected, _ = self._remote()
-            self._turn = threading.Lock()  # fsspec's caches lose files that two threads open
-            self._process = os.getpid()
+        with self._turn:
+            if self._process != os.getpid():
+                self._connected, _ = self._remote()
+                self._process = os.getpid()
         return self._connected
 
     @property
@@ -84,6 +85,7 @@ class Place:
         with damaged(self.name(path), ""):
             if self.local is not None:
                 return (self.local / path).open("rb")
+            # A cache loses files that two threads open.
             with self._turn if self._system is not self._source else contextlib.nullcontext():
                 return cast("BinaryIO", self._system.open(f"{self._root}/{path}", "rb", **options))
 
