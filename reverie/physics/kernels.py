@@ -139,6 +139,9 @@ class Launch(NamedTuple):
     arguments: tuple[Any, ...]
     again: bool = True
     """Whether the way back needs what it writes; launches that write only the next state do not."""
+    back: tuple[Launch, ...] | None = None
+    """What adds its gradient, where that is not its kernel's own adjoint; `~x` is the gradient of
+    x, an empty array where nobody asks for it."""
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -220,9 +223,9 @@ class _Run(torch.autograd.Function):
             trail = [first, *(dict(zip(first, row, strict=True)) for row in rows), {}]
         else:
             trail = space.roll(first, given, substeps, True)
-        back = space.back(trail, given, grads)
-        needs = ctx.needs_input_grad[3:]
-        return (None, None, None, *(g if n else None for g, n in zip(back, needs, strict=True)))
+        needs = dict(zip((*first, *given), ctx.needs_input_grad[3:], strict=True))
+        back = space.back(trail, given, grads, frozenset(x for x in given if needs[x]))
+        return (None, None, None, *(back.get(name) if n else None for name, n in needs.items()))
 
 
 def _named(program: Program, tensors: Sequence[Tensor]) -> tuple[State, State]:
@@ -332,18 +335,11 @@ class _Workspace:
             command.launch()
 
     def launch(
-        self,
-        launch: Launch,
-        arrays: Mapping[str, Any],
-        slopes: Mapping[str, Any] | None,
+        self, launch: Launch, arrays: Mapping[str, Any], slopes: Mapping[str, Any] | None
     ) -> Any:
         """The record of a kernel, or with `slopes`, the gradients by name, of its adjoint."""
         given = [arrays[x] if isinstance(x, str) else x for x in launch.arguments]
-        options: dict[str, Any] = {
-            "device": self.device,
-            "record_tape": False,
-            "record_cmd": True,
-        }
+        options: dict[str, Any] = dict(device=self.device, record_tape=False, record_cmd=True)
         if slopes is not None:
             options["adjoint"] = True
             options["adj_inputs"] = [
@@ -352,9 +348,9 @@ class _Workspace:
         return warp().launch(launch.kernel, launch.dim, given, **options)
 
     def back(
-        self, trail: list[State], given: State, grads: Sequence[Tensor | None]
-    ) -> list[Tensor]:
-        """The gradients of the first state and of what is given."""
+        self, trail: list[State], given: State, grads: Sequence[Tensor | None], asked: frozenset[str]
+    ) -> State:
+        """The gradients of the first state and of what is asked for of what is given."""
         if not self.slopes:
             made = [_blank(self.slots[0]), _blank(self.slots[0]), _blank(self.given)]
             self.slopes = [(x, self.bound(x)) for x in made]
@@ -362,19 +358,19 @@ class _Workspace:
         (one, _), (two, _), (of_given, given_bound) = self.slopes
         for x, g in zip(one.values(), grads, strict=True):
             x.zero_() if g is None else x.copy_(g)
-        for x in of_given.values():
-            x.zero_()
-        turns = [one, two]
+        for name in asked:
+            of_given[name].zero_()
+        turns, wanted = [one, two], {name: given_bound[name] for name in asked}
         for s, state in enumerate(reversed(trail[:-1])):
             now = s % 2
             for x in turns[1 - now].values():
                 x.zero_()
             after = {f"{name}+": x for name, x in self.slopes[now][1].items()}
-            self.adjoint(state, {**given_bound, **self.slopes[1 - now][1], **after}, now)
-        found = turns[(len(trail) - 1) % 2]
-        return [x.clone() for x in (*found.values(), *of_given.values())]
+            self.adjoint(state, {**wanted, **self.slopes[1 - now][1], **after}, (now, asked))
+        found = {**turns[(len(trail) - 1) % 2], **{name: of_given[name] for name in asked}}
+        return {name: x.clone() for name, x in found.items()}
 
-    def adjoint(self, state: State, slopes: Mapping[str, Any], turn: int) -> None:
+    def adjoint(self, state: State, slopes: Mapping[str, Any], turn: Any) -> None:
         """Add to the gradients of a state what those of the next one make of them."""
         _copy(state, self.slots[0])
         tensors = {**self.slots[0], **self.given}
@@ -384,9 +380,12 @@ class _Workspace:
             between, block = self.scratch(shapes, "")
             of_between, slope_block = self.scratch(shapes, "slope of ")
             arrays, every = self.arrays(0, between), {**slopes, **of_between}
+            both = {f"~{name}": every.get(name) for name in arrays} | arrays
             launches = self.program.launches(values)
-            again = [(launch, arrays, None) for launch in launches if launch.again]
-            made = [*again, *((launch, arrays, every) for launch in reversed(launches))]
+            made = [(launch, arrays, None) for launch in launches if launch.again]
+            for launch in reversed(launches):
+                own = launch.back is None
+                made += [(launch, arrays, every)] if own else [(x, both, None) for x in launch.back]
             self.record(key, made, [block, slope_block])
         self.play(key)
 

@@ -59,6 +59,7 @@ class Modules(NamedTuple):
 
     tree: Any
     contact: Any
+    back: Any
     mutual: Any
     solids: Any
     """None where no boxes and meshes touch each other."""
@@ -68,7 +69,7 @@ class Modules(NamedTuple):
 def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> kernels.Program:
     """The launches of one substep."""
     solid, made = solid_tables(model), tables.tables(model)
-    names = ["kernels", "ground.kernels", "mutual.kernels"]
+    names = ["kernels", "ground.kernels", "back.kernels", "mutual.kernels"]
     names += ["solids.kernels"] if len(solid.solids) else []
     loaded = [kernels.load(f"reverie.physics.rigid.{name}", dtype) for name in names]
     modules = Modules(*loaded, *([] if len(solid.solids) else [None]))
@@ -209,16 +210,24 @@ def _solve(
         speeds = ("motion", before, "gravity", "mass", "contacts", law)
         press = (int(k == 0), "points", "arm", "normal", "depth", *speeds, f"gain{k}")
         found.append(launch(contact.press, (worlds, len(made.points)), press))
-    moving = ("axes", "lists", "subspace", "drift", "motion", "inertia", "bias")
-    forces = ("gravity", "arm", "normal", f"gain{k}", f"drives{k}", step)
-    factor = (f"left{k}", f"reach{k}", f"passed{k}", f"pivot{k}")
-    found.append(launch(tree.inward, worlds, (*moving, *forces, *factor)))
-    fast = "v+" if k == model.law.passes - 1 else f"fast{k}"
     alone = not len(made.mates)
-    to = (f"acceleration{k}", fast) if alone else (f"free{k}", f"coast{k}")
+    moving = ("axes", "lists", "subspace", "drift", "motion", "inertia", "bias")
+    touch = ("arm", "normal", f"gain{k}")
+    forces = ("gravity", *touch, f"drives{k}", step)
+    factor = (f"left{k}", f"reach{k}", f"passed{k}", f"pivot{k}")
+    by_hand = () if alone else None  # what `back.solve` adds
+    found.append(launch(tree.inward, worlds, (*moving, *forces, *factor), back=by_hand))
+    fast = "v+" if k == model.law.passes - 1 else f"fast{k}"
     solved = ("axes", "v", "gravity", "subspace", "drift", f"reach{k}", f"pivot{k}", step)
-    found.append(launch(tree.outward, worlds, (*solved, *to)))
-    return found if alone else [*found, *_mutual(modules, model, made, dt, worlds, k, fast)]
+    if not alone:
+        found.append(launch(tree.outward, worlds, (*solved, f"free{k}", f"coast{k}")))
+        return [*found, *_mutual(modules, model, made, dt, worlds, k, fast)]
+    to = (f"acceleration{k}", fast)
+    read = ("axes", "lists", *moving[2:5], "gravity", *touch, *factor, to[0], step)
+    room = [f"~{name}" for name in (*to, f"reach{k}", f"passed{k}", f"pivot{k}")]
+    slopes = [f"~{name}" for name in ("v", *moving[2:], *touch, f"drives{k}", "gravity")]
+    back = launch(modules.back.solve, worlds, (*read, *room, *slopes))
+    return [*found, launch(tree.outward, worlds, (*solved, *to), back=(back,))]
 
 
 def _mutual(

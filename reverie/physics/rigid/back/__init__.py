@@ -1,0 +1,1 @@
+"""What is the gradient of a solved step?"""

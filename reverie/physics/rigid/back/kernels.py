@@ -1,0 +1,169 @@
+# mypy: ignore-errors
+"""The gradient of the velocities after a step, as a Warp kernel that solves once more.
+
+With the Jacobians J of bodies, a = J x + c their accelerations and x the rates of the axes, a pass
+of `inward` and `outward` solves
+
+    R = t - D x - J^T (A a + P) = 0,       v' = v + dt x
+
+A: inertias and dt G of contacts; P: forces; t, D: torques and diagonals of the axes. For a loss L
+with gradients g to x and h to a, the adjoint solves the same symmetric system, y for x, w for a:
+
+    (D + J^T A J) y = g + J^T h,           w = J y
+    dL = h . da|x + y . dR = y . (dt - dD x - dJ^T f) - w . (dA a + dP) + (h - A w) . (dJ x + dc)
+
+with f = A a + P, so that what `inward` has factored is used again and no factor has a gradient of
+its own: a third of the work. (The implicit function theorem; the tree of Featherstone 2008, ch. 7.)
+
+Loaded once for each precision by `reverie.physics.kernels.load`.
+Legend: `B` worlds, `L` links, `V` axes, `C` points.
+"""
+
+import warp as wp
+
+from reverie.physics.kernels import beside, chosen
+from reverie.physics.rigid import tables
+
+_types = chosen()
+REAL, VEC3, VEC6, MAT66 = _types.scalar, _types.vec3, _types.vec6, _types.mat66
+_algebra = beside("reverie.physics.rigid.algebra.kernels")
+VEC2 = _algebra.VEC2
+bottom, join, row, top = _algebra.bottom, _algebra.join, _algebra.row, _algebra.top
+_BODIES, _CHILDREN, _CONTACTS = (
+    wp.constant(k) for k in (tables.BODIES, tables.CHILDREN, tables.CONTACTS)
+)
+ints = wp.array(dtype=int)
+ints2 = wp.array2d(dtype=int)
+vecs = wp.array(dtype=VEC3)
+reals2 = wp.array2d(dtype=REAL)
+vecs2 = wp.array2d(dtype=VEC2)
+vecs3 = wp.array2d(dtype=VEC3)
+vecs6 = wp.array2d(dtype=VEC6)
+mats = wp.array2d(dtype=MAT66)
+
+
+@wp.func
+def touched(
+    e: int,
+    c: int,
+    arm: vecs3,
+    normal: vecs3,
+    gain: vecs3,
+    v: VEC6,
+    w: VEC6,
+    of_arm: vecs3,
+    of_normal: vecs3,
+    of_gain: vecs3,
+):
+    """Of -w . X^T (G X v - n k d) for a point on a body that ends with v: adds the gradients of
+    arm, normal and gain, and returns that of v."""
+    r = arm[e, c]
+    n = normal[e, c]
+    g = gain[e, c]
+    u = bottom(v) + wp.cross(top(v), r)
+    y = bottom(w) + wp.cross(top(w), r)
+    un = wp.dot(u, n)
+    yn = wp.dot(y, n)
+    more = g[1] - g[0]
+    along = g[2] - more * un
+    of_u = -(g[0] * y + (more * yn) * n)
+    of_y = along * n - g[0] * u
+    of_gain[e, c] = of_gain[e, c] + VEC3(un * yn - wp.dot(u, y), -un * yn, yn)
+    of_normal[e, c] = of_normal[e, c] + along * y - (more * yn) * u
+    of_arm[e, c] = of_arm[e, c] + wp.cross(of_u, top(v)) + wp.cross(of_y, top(w))
+    return join(wp.cross(r, of_u), of_u)
+
+
+@wp.kernel(enable_backward=False)
+def solve(
+    axes: ints2,
+    lists: ints,
+    subspace: vecs6,
+    drift: vecs6,
+    motion: vecs6,
+    gravity: vecs,
+    arm: vecs3,
+    normal: vecs3,
+    gain: vecs3,
+    left: mats,
+    reach: vecs6,
+    passed: vecs6,
+    pivot: vecs2,
+    acceleration: vecs6,
+    dt: REAL,
+    of_acceleration: vecs6,
+    of_fast: reals2,
+    bodily: vecs6,
+    onward: vecs6,
+    rests: vecs2,
+    of_v: reals2,
+    of_subspace: vecs6,
+    of_drift: vecs6,
+    of_motion: vecs6,
+    of_inertia: mats,
+    of_bias: vecs6,
+    of_arm: vecs3,
+    of_normal: vecs3,
+    of_gain: vecs3,
+    of_drives: vecs2,
+    of_gravity: vecs,
+):
+    """Adds to the gradients of what a pass reads; `bodily` w, `onward` and `rests` are room."""
+    e = wp.tid()
+    n = axes.shape[0]
+    for j in range(n):
+        d = n - 1 - j
+        g = of_fast[e, d]
+        of_v[e, d] = of_v[e, d] + g
+        p = -of_acceleration[e, d]
+        for i in range(axes[d, _CHILDREN], axes[d, _CHILDREN + 1]):
+            p = p + onward[e, lists[i]]
+        rest = dt * g - wp.dot(subspace[e, d], p)
+        rests[e, d] = VEC2(REAL(0.0), rest)
+        onward[e, d] = p + reach[e, d] * (rest / pivot[e, d][0])
+    base = gravity[row(e, gravity.shape[0])]
+    total = VEC3()
+    for d in range(n):
+        parent = axes[d, 0]
+        joint = axes[d, 3]
+        a = join(VEC3(), -base)
+        w = VEC6()
+        if parent >= 0:
+            a = acceleration[e, parent]
+            w = bodily[e, parent]
+        s = subspace[e, d]
+        u = reach[e, d]
+        div = pivot[e, d][0]
+        force = left[e, d] * a + passed[e, d]
+        push = left[e, d] * w + onward[e, d]  # -(h - A w) of all that this axis carries
+        if joint >= 0:
+            a = a + drift[e, joint]
+            of_drift[e, joint] = of_drift[e, joint] - push
+        if parent < 0:
+            total = total + bottom(push)
+        x = (pivot[e, d][1] - wp.dot(u, a)) / div
+        y = (rests[e, d][1] - wp.dot(u, w)) / div
+        w = w + s * y
+        bodily[e, d] = w
+        of_drives[e, d] = of_drives[e, d] + VEC2(y, -y * x)
+        of_subspace[e, d] = of_subspace[e, d] - y * force - x * push
+        a = acceleration[e, d]
+        for i in range(axes[d, _BODIES], axes[d, _BODIES + 1]):
+            b = lists[i]
+            of_inertia[e, b] = of_inertia[e, b] - wp.outer(w, a)
+            of_bias[e, b] = of_bias[e, b] - w
+        first = axes[d, _CONTACTS]
+        last = axes[d, _CONTACTS + 1]
+        if last > first:
+            v = motion[e, axes[d, 1]] + dt * (a + join(VEC3(), base))
+            of_end = VEC6()
+            for i in range(first, last):
+                c = lists[i]
+                if gain[e, c][1] > REAL(0.0):  # else it presses nothing
+                    of_end = of_end + touched(
+                        e, c, arm, normal, gain, v, w, of_arm, of_normal, of_gain
+                    )
+            of_motion[e, axes[d, 1]] = of_motion[e, axes[d, 1]] + of_end
+            total = total + dt * bottom(of_end)
+    if of_gravity.shape[0] > 0:
+        wp.atomic_add(of_gravity, row(e, of_gravity.shape[0]), total)
