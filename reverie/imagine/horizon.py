@@ -115,9 +115,24 @@ class _Noise(NamedTuple):
     signs: Any
 
 
+class _Moment(NamedTuple):
+    """What a step knows of J, with its graph, `[N, ...]`; stacked of all, `[h, N, ...]`."""
+
+    features: Tensor
+    arrived: Tensor
+    reward: Tensor
+    bonus: Tensor
+    carry: Tensor
+    ended: Tensor
+    stiff: Tensor
+    age: Tensor
+    total: Tensor
+
+
 @dataclass(frozen=True)
 class Horizon:
-    """How a policy is unrolled in a model."""
+    """How a policy is unrolled in a model, step by step; values and sums are of all steps at once.
+    """
 
     model: Any
     """Featured, with rewards, of one action per step; its weights are constants for the caller."""
@@ -160,39 +175,60 @@ class Horizon:
         """h = `steps` steps from `rows`."""
         noise = self._noise(rows, steps, generator)
         rows = rows._replace(state=tree.detach(rows.state))
-        features = self.model.features(rows.state)
-        here = self.value(features)
-        weight, gain, trace, flows = torch.ones_like(here), torch.zeros_like(here), [], False
+        features, moments = self.model.features(rows.state), []
         for k in range(steps):
             policy = self.policy(features)
             action = policy.sample(noise.action[k]).unsqueeze(1)
             after, stiff = self._step(rows.state, action, tree.select(noise.model, k), noise.signs)
-            assert after.reward is not None
-            reward, carry, over = after.reward, torch.full_like(here, self.discount), None
+            reward, carry, over = after.reward, None, None
+            assert reward is not None
             if after.continues is not None:
-                carry, over = carry * after.continues, after.continues < 0.5
+                carry, over = self.discount * after.continues, after.continues < 0.5
             rows = Rows(after.state, rows.age + 1, rows.total + reward.detach())
             ended = rows.age >= self.limit if over is None else (rows.age >= self.limit) | over
+            if carry is None:
+                carry = torch.full_like(rows.total, self.discount, dtype=reward.dtype)
+            bonus = self.entropy * policy.entropy() if self.entropy else torch.zeros_like(carry)
             arrived = self.model.features(rows.state)
-            value = self.value(arrived)
-            follows = carry * value if k == steps - 1 else torch.where(ended, carry * value, 0.0)
-            earned = torch.where(stiff, here, reward + follows)
-            flows = earned.requires_grad
-            if self.entropy:
-                earned = earned + self.entropy * policy.entropy()
-            gain = gain + weight * earned
-            weight = torch.where(ended | stiff, 1.0, weight * carry)
-            seen = Trace(features, reward, value, carry, ended, stiff, rows.age, rows.total)
-            trace.append(tree.detach(seen))
-            features, here = arrived, value
+            moments.append(
+                _Moment(
+                    *(features, arrived, reward, bonus, carry, ended, stiff, rows.age, rows.total)
+                )
+            )
+            features = arrived
             if bool(ended.any()):
                 rows = self.restart(rows, ended, generator)
                 features = self.model.features(rows.state)
-                here = self.value(features)
-        rows = rows._replace(state=tree.detach(rows.state))
-        return Window(gain, tree.stack(trace), rows, flows)
+        last = moments[-1]
+        flows = any(x.requires_grad for x in (last.arrived, last.reward, last.carry))
+        gain, trace = self._account(tree.stack(moments))
+        return Window(gain, trace, rows._replace(state=tree.detach(rows.state)), flows)
 
     # ------------------------------------------------------------------ parts
+
+    def _account(self, all_of: _Moment) -> tuple[Tensor, Trace]:
+        """J, and what happened. Values have a graph only where J has them."""
+        m = all_of
+        with torch.no_grad():
+            value = self.value(m.arrived.flatten(0, 1)).unflatten(0, m.ended.shape)
+        closing = m.ended.clone()
+        closing[-1] = True
+        earned = m.reward + m.carry * self._valued(m.arrived, closing)
+        if self.stiffness is not None:
+            earned = torch.where(m.stiff, self._valued(m.features, m.stiff), earned)
+        earned = earned + m.bonus
+        weight, gain = torch.ones_like(value[0]), torch.zeros_like(value[0])
+        cuts = (m.ended | m.stiff).unbind()
+        for one, carry, cut in zip(earned.unbind(), m.carry.unbind(), cuts, strict=True):
+            gain = gain + weight * one
+            weight = torch.where(cut, 1.0, weight * carry)
+        kept = (m.features, m.reward, value, m.carry, m.ended, m.stiff, m.age, m.total)
+        return gain, Trace(*(x.detach() for x in kept))
+
+    def _valued(self, features: Tensor, which: Tensor) -> Tensor:
+        """V of the rows `which`, bool `[h, N]`, and 0 elsewhere."""
+        found = self.value(features[which])
+        return found.new_zeros(which.shape).masked_scatter(which, found)
 
     def _start(self, count: int, generator: Generator) -> Any:
         state = tree.detach(self.starts(count, generator))
