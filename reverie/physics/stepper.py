@@ -154,7 +154,8 @@ class _Parts:
         self.made = made
         self.levers: Tensor | None = None
         if world.robot is not None:
-            self.robot = _robot(made(world.robot.params), scales)
+            shared = tree.map(lambda x: x.to(like), world.robot.params)  # one row for all worlds
+            self.robot = _robot(shared, scales)
             if world.actuators:
                 low, high = self.robot.actuators.lowest, self.robot.actuators.highest
                 endless = high - low > ENDLESS  # no range: the control itself
@@ -203,7 +204,7 @@ class _Parts:
         if seen is not None:
             chosen = list(world.geoms)
             pose, speed = seen.geoms[:, chosen], seen.geom_velocities[:, chosen]
-            sizes = self.robot.sizes[:, chosen]
+            sizes = self.robot.sizes[:, chosen].expand(self.batch, -1, -1)
             rough = torch.full_like(sizes[..., 0], 0.5)
             every.append(
                 Tools(pose[..., :3], pose[..., 3:], speed[..., :3], speed[..., 3:], sizes, rough)
