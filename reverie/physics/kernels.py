@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from reverie.physics.launches import ready
 from reverie.physics.quiet import quiet
 
 SPACES = 4
@@ -324,15 +325,15 @@ class _Workspace:
         """Keep the launches of a key, and the memory that is zero before them."""
         if len(self.recorded) >= RECORDED:
             self.recorded.clear()
-        self.recorded[key] = [self.launch(*x) for x in made], blocks
+        self.recorded[key] = [ready(self.launch(*x)) for x in made], blocks
 
     def play(self, key: Any) -> None:
         """Make the launches of a key."""
         commands, blocks = self.recorded[key]
         for block in blocks:
             block.zero_()
-        for command in commands:
-            command.launch()
+        for launch in commands:
+            launch()
 
     def launch(
         self, launch: Launch, arrays: Mapping[str, Any], slopes: Mapping[str, Any] | None
