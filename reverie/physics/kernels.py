@@ -27,7 +27,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reverie.physics.launches import ready
+from reverie.physics.launches import Launch as Launch
+from reverie.physics.launches import record
 from reverie.physics.quiet import quiet
 
 SPACES = 4
@@ -132,19 +133,6 @@ def load(name: str, dtype: torch.dtype) -> ModuleType:
     return module
 
 
-class Launch(NamedTuple):
-    """One kernel over `dim` threads; arguments are names of arrays, or plain values."""
-
-    kernel: Any
-    dim: int | tuple[int, ...]
-    arguments: tuple[Any, ...]
-    again: bool = True
-    """Whether the way back needs what it writes; launches that write only the next state do not."""
-    back: tuple[Launch, ...] | None = None
-    """What adds its gradient, where that is not its kernel's own adjoint; `~x` is the gradient of
-    x, an empty array where nobody asks for it."""
-
-
 Shapes = Mapping[str, tuple[int, ...]]
 Prepared = tuple[Mapping[str, Any], Shapes]
 
@@ -168,6 +156,9 @@ class Program:
     launches of a substep are recorded once and made again."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Arrays without a gradient (topology), by name."""
+    memory: int = 0
+    """Scratch that calls may keep for the way back [bytes], all together, instead of computing it
+    again; for programs whose scratch is small against their work."""
     spaces: dict[Any, Any] = field(default_factory=dict)
     """Buffers of calls, by shapes; made as needed."""
 
@@ -205,10 +196,14 @@ class _Run(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         first, given = _named(program, tensors)
         keep = keep and any(ctx.needs_input_grad)
-        trail = _workspace(program, first, given).roll(first, given, substeps, keep)
+        space = _workspace(program, first, given)
+        between: list[Tensor] = []
+        trail = space.roll(first, given, substeps, keep, between)
         kept = [x for state in trail[1:-1] for x in state.values()] if keep else []
-        ctx.save_for_backward(*tensors, *kept)  # says so where one is written over; checkpoints see
+        # says so where one is written over; checkpoints see
+        ctx.save_for_backward(*tensors, *kept, *between)
         ctx.call = program, substeps, keep, len(tensors)
+        ctx.room = _Room(space, between)
         return tuple(trail[-1].values())
 
     @staticmethod
@@ -218,14 +213,17 @@ class _Run(torch.autograd.Function):
         saved = ctx.saved_tensors
         first, given = _named(program, saved[:count])
         space = _workspace(program, first, given)
+        between: Sequence[Tensor | None] = [None] * substeps
         if keep:
-            kept, size = saved[count:], len(first)
-            rows = (kept[i : i + size] for i in range(0, len(kept), size))
+            size, states = len(first), count + len(first) * (substeps - 1)
+            between = saved[states:] or between
+            rows = (saved[i : i + size] for i in range(count, states, size))
             trail = [first, *(dict(zip(first, row, strict=True)) for row in rows), {}]
         else:
             trail = space.roll(first, given, substeps, True)
         needs = dict(zip((*first, *given), ctx.needs_input_grad[3:], strict=True))
-        back = space.back(trail, given, grads, frozenset(x for x in given if needs[x]))
+        asked = frozenset(x for x in given if needs[x])
+        back = space.back(trail, given, grads, asked, between)
         return (None, None, None, *(back.get(name) if n else None for name, n in needs.items()))
 
 
@@ -264,6 +262,7 @@ class _Workspace:
         self.bounds = [self.bound(slot) for slot in self.slots]
         self.slopes: list[tuple[State, dict[str, Any]]] = []
         self.blocks: dict[str, Tensor] = {}
+        self.kept = 0
         self.recorded: dict[Any, tuple[list[Any], list[Tensor]]] = {}
 
     def array(self, name: str, x: Tensor) -> Any:
@@ -274,16 +273,25 @@ class _Workspace:
         """Arrays by name."""
         return {name: self.array(name, x) for name, x in tensors.items()}
 
-    def roll(self, first: State, given: State, substeps: int, keep: bool) -> list[State]:
-        """All states, the first included, or the first and the last."""
+    def roll(
+        self, first: State, given: State, substeps: int, keep: bool, between: list[Tensor]
+    ) -> list[State]:
+        """All states, the first included, or the first and the last. With `keep`, what lies between
+        and the state after it are added to the list, of all substeps or, where there is no room, of
+        none."""
         _copy(given, self.given)
         _copy(first, self.slots[0])
-        trail = [first]
+        trail, room = [first], self.program.memory
         for s in range(substeps):
             here = s % 2
-            self.forward(here)
+            block = self.forward(here)
+            if keep and len(between) == s and self.kept + block.nbytes * substeps <= room:
+                after = (x.flatten() for x in self.slots[1 - here].values())
+                between.append(torch.cat([block, *after]))
             if keep or s == substeps - 1:
                 trail.append({name: x.clone() for name, x in self.slots[1 - here].items()})
+        if len(between) < substeps:
+            between.clear()
         return trail
 
     def scratch(self, shapes: Shapes, kind: str) -> tuple[dict[str, Any], Tensor]:
@@ -304,8 +312,8 @@ class _Workspace:
         }
         return found, block[:total]
 
-    def forward(self, here: int) -> None:
-        """One substep, from one slot to the other."""
+    def forward(self, here: int) -> Tensor:
+        """One substep, from one slot to the other; its scratch."""
         tensors = {**self.slots[here], **self.given}
         key = ("forward", here, self.program.key(tensors))
         if key not in self.recorded:
@@ -315,6 +323,7 @@ class _Workspace:
             made = [(launch, arrays, None) for launch in self.program.launches(values)]
             self.record(key, made, [block])
         self.play(key)
+        return self.recorded[key][1][0]
 
     def arrays(self, here: int, between: Mapping[str, Any]) -> dict[str, Any]:
         """All arrays of a substep from a slot, by name."""
@@ -325,7 +334,8 @@ class _Workspace:
         """Keep the launches of a key, and the memory that is zero before them."""
         if len(self.recorded) >= RECORDED:
             self.recorded.clear()
-        self.recorded[key] = [ready(self.launch(*x)) for x in made], blocks
+        at = warp().launch, self.device
+        self.recorded[key] = [record(*at, *x) for x in made], blocks
 
     def play(self, key: Any) -> None:
         """Make the launches of a key."""
@@ -335,21 +345,13 @@ class _Workspace:
         for launch in commands:
             launch()
 
-    def launch(
-        self, launch: Launch, arrays: Mapping[str, Any], slopes: Mapping[str, Any] | None
-    ) -> Any:
-        """The record of a kernel, or with `slopes`, the gradients by name, of its adjoint."""
-        given = [arrays[x] if isinstance(x, str) else x for x in launch.arguments]
-        options: dict[str, Any] = dict(device=self.device, record_tape=False, record_cmd=True)
-        if slopes is not None:
-            options["adjoint"] = True
-            options["adj_inputs"] = [
-                slopes.get(x) if isinstance(x, str) else None for x in launch.arguments
-            ]
-        return warp().launch(launch.kernel, launch.dim, given, **options)
-
     def back(
-        self, trail: list[State], given: State, grads: Sequence[Tensor | None], asked: frozenset[str]
+        self,
+        trail: list[State],
+        given: State,
+        grads: Sequence[Tensor | None],
+        asked: frozenset[str],
+        between: Sequence[Tensor | None],
     ) -> State:
         """The gradients of the first state and of what is asked for of what is given."""
         if not self.slopes:
@@ -362,20 +364,25 @@ class _Workspace:
         for name in asked:
             of_given[name].zero_()
         turns, wanted = [one, two], {name: given_bound[name] for name in asked}
-        for s, state in enumerate(reversed(trail[:-1])):
+        steps = zip(reversed(trail[:-1]), reversed(between), strict=True)
+        for s, (state, known) in enumerate(steps):
             now = s % 2
             for x in turns[1 - now].values():
                 x.zero_()
             after = {f"{name}+": x for name, x in self.slopes[now][1].items()}
-            self.adjoint(state, {**wanted, **self.slopes[1 - now][1], **after}, (now, asked))
+            slopes = {**wanted, **self.slopes[1 - now][1], **after}
+            self.adjoint(state, slopes, (now, asked), known)
         found = {**turns[(len(trail) - 1) % 2], **{name: of_given[name] for name in asked}}
         return {name: x.clone() for name, x in found.items()}
 
-    def adjoint(self, state: State, slopes: Mapping[str, Any], turn: Any) -> None:
-        """Add to the gradients of a state what those of the next one make of them."""
+    def adjoint(
+        self, state: State, slopes: Mapping[str, Any], turn: Any, known: Tensor | None
+    ) -> None:
+        """Add to the gradients of a state what those of the next one make of them, with what lies
+        between, or computing it again."""
         _copy(state, self.slots[0])
         tensors = {**self.slots[0], **self.given}
-        key = ("back", turn, self.program.key(tensors))
+        key = ("back", (*turn, known is None), self.program.key(tensors))
         if key not in self.recorded:
             values, shapes = self.program.prepare(tensors, key[2])
             between, block = self.scratch(shapes, "")
@@ -383,12 +390,32 @@ class _Workspace:
             arrays, every = self.arrays(0, between), {**slopes, **of_between}
             both = {f"~{name}": every.get(name) for name in arrays} | arrays
             launches = self.program.launches(values)
-            made = [(launch, arrays, None) for launch in launches if launch.again]
+            again = [launch for launch in launches if launch.again and known is None]
+            made: list[Any] = [(launch, arrays, None) for launch in again]
             for launch in reversed(launches):
                 own = launch.back is None
                 made += [(launch, arrays, every)] if own else [(x, both, None) for x in launch.back]
-            self.record(key, made, [block, slope_block])
+            self.record(key, made, [slope_block, block] if known is None else [slope_block])
+        if known is not None:
+            after = self.slots[1].values()
+            block, *pieces = known.split(
+                [known.numel() - sum(x.numel() for x in after), *(x.numel() for x in after)]
+            )
+            self.blocks[""][: len(block)].copy_(block)
+            for x, piece in zip(after, pieces, strict=True):
+                x.copy_(piece.view_as(x))
         self.play(key)
+
+
+class _Room:
+    """What is kept of a workspace's scratch, as long as a graph needs it."""
+
+    def __init__(self, space: _Workspace, between: list[Tensor]) -> None:
+        self.space, self.size = space, sum(x.nbytes for x in between)
+        space.kept += self.size
+
+    def __del__(self) -> None:
+        self.space.kept -= self.size
 
 
 def _blank(state: State) -> State:

@@ -1,4 +1,4 @@
-"""Recorded launches of Warp kernels that are made again and again, at less cost.
+"""Launches of Warp kernels, recorded once and made again and again, at less cost.
 
 On a CPU Warp packs the arguments of a kernel at each launch, one by one, which takes as long as a
 small kernel itself. Here they are packed once.
@@ -9,8 +9,39 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Launch(NamedTuple):
+    """One kernel over `dim` threads; arguments are names of arrays, or plain values."""
+
+    kernel: Any
+    dim: int | tuple[int, ...]
+    arguments: tuple[Any, ...]
+    again: bool = True
+    """Whether the way back needs what it writes; launches that write only the next state do not."""
+    back: tuple[Launch, ...] | None = None
+    """What adds its gradient, where that is not its kernel's own adjoint; `~x` is the gradient of
+    x, an empty array where nobody asks for it."""
+
+
+def record(
+    launch: Callable[..., Any],
+    device: str,
+    given: Launch,
+    arrays: Mapping[str, Any],
+    slopes: Mapping[str, Any] | None,
+) -> Callable[[], Any]:
+    """What makes a launch by `warp.launch`, or with `slopes`, the gradients by name, its adjoint."""
+    inputs = [arrays[x] if isinstance(x, str) else x for x in given.arguments]
+    options: dict[str, Any] = {"device": device, "record_tape": False, "record_cmd": True}
+    if slopes is not None:
+        options["adjoint"] = True
+        options["adj_inputs"] = [
+            slopes.get(x) if isinstance(x, str) else None for x in given.arguments
+        ]
+    return ready(launch(given.kernel, given.dim, inputs, **options))
 
 
 def ready(command: Any) -> Callable[[], Any]:

@@ -19,6 +19,10 @@ from reverie.physics.rigid.model import RigidModel, RigidParams, RigidState
 from reverie.physics.rigid.solids.tables import SolidTables, solid_points, solid_tables
 
 
+MEMORY = 2**28
+"""Of scratch [bytes], see `kernels.Program`: some 8 KB for each substep of a quadruped."""
+
+
 def run(
     model: RigidModel,
     state: RigidState,
@@ -99,6 +103,7 @@ def program(model: RigidModel, dt: float, dtype: torch.dtype, device: str) -> ke
             {name: (len(arrays["q"]), count) for name, count in shapes.items()},
         ),
         constants=constants,
+        memory=MEMORY,
     )
 
 
