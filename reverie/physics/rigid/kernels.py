@@ -237,8 +237,11 @@ def drive(
         out = out + VEC2(k * (joints[p, d, 4] - qd - dt * vd), dt * dt * k)
         c = joints[p, d, 8]
         k = joints[p, d, 7]
-        out = out + limit(REAL(1.0), qd, vd, fast, k, c, law, joints[p, d, 6])
-        out = out + limit(REAL(-1.0), qd, vd, fast, k, c, law, joints[p, d, 5])
+        soon = qd + dt * fast
+        if soon > joints[p, d, 6]:  # else the adjoint would go through it for nothing
+            out = out + limit(REAL(1.0), qd, vd, fast, k, c, law, joints[p, d, 6])
+        if soon < joints[p, d, 5]:
+            out = out + limit(REAL(-1.0), qd, vd, fast, k, c, law, joints[p, d, 5])
     at = VEC3(qd, vd, fast)
     drives[e, d] = out + actuate(e, d, at, axes, lists, gears, servos, u, dt)
 
@@ -265,11 +268,12 @@ def held(e: int, arm: vecs3, normal: vecs3, gain: vecs3, lists: ints, first: int
     total = MAT66()
     for i in range(first, last):
         c = lists[i]
-        r = arm[e, c]
-        n = normal[e, c]
         g = gain[e, c]
-        h = join(wp.cross(r, n), n)
-        total += blocks(MAT33(), r, g[0]) + (g[1] - g[0]) * wp.outer(h, h)
+        if g[1] > REAL(0.0):  # else it presses nothing
+            r = arm[e, c]
+            n = normal[e, c]
+            h = join(wp.cross(r, n), n)
+            total += blocks(MAT33(), r, g[0]) + (g[1] - g[0]) * wp.outer(h, h)
     return total
 
 
@@ -281,12 +285,13 @@ def pushed(
     total = VEC6()
     for i in range(first, last):
         c = lists[i]
-        r = arm[e, c]
-        n = normal[e, c]
         g = gain[e, c]
-        u = bottom(m) + wp.cross(top(m), r)
-        f = (g[2] - (g[1] - g[0]) * wp.dot(n, u)) * n - g[0] * u
-        total += join(wp.cross(r, f), f)
+        if g[1] > REAL(0.0):
+            r = arm[e, c]
+            n = normal[e, c]
+            u = bottom(m) + wp.cross(top(m), r)
+            f = (g[2] - (g[1] - g[0]) * wp.dot(n, u)) * n - g[0] * u
+            total += join(wp.cross(r, f), f)
     return total
 
 

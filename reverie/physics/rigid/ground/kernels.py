@@ -283,5 +283,6 @@ def press(
     else:
         lightness = REAL(1.0) / mass[row(e, mass.shape[0]), points[c, 3]]
     speed = bottom(m) + wp.cross(top(m), arm[e, c])
-    p = contacts[row(e, contacts.shape[0]), points[c, 0]]
-    gain[e, c] = pressing(p, depth[e, c], normal[e, c], speed, lightness, law)
+    if depth[e, c][0] > law[0] * wp.dot(speed, normal[e, c]):  # else 0, without an adjoint
+        p = contacts[row(e, contacts.shape[0]), points[c, 0]]
+        gain[e, c] = pressing(p, depth[e, c], normal[e, c], speed, lightness, law)
