@@ -213,7 +213,7 @@ SHAC_SETTINGS = SHACConfig(
     rows=128,
     discount=0.97,
     log_std=-1.7,
-    critic=CriticConfig(passes=8, minibatches=2, slow_rate=0.6),
+    critic=CriticConfig(passes=4, minibatches=4, slow_rate=0.6),
     descent=DescentConfig(actor_lr=5e-3, critic_lr=5e-3, updates=600),
 )
 

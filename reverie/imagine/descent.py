@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-
 
 KINDS = ("exp_avg", "exp_avg_sq")
 """Of moments, as torch calls them."""
@@ -87,7 +87,7 @@ class Descent:
                 self._move(weights, slopes, self._lr + (config.final_lr - self._lr) * share)
         return norm
 
-    def _move(self, weights: list[Tensor], slopes: tuple[Tensor, ...], lr: float) -> None:
+    def _move(self, weights: list[nn.Parameter], slopes: tuple[Tensor, ...], lr: float) -> None:
         """Adam, by torch's kernel: for small networks its `optim` takes ten times as long."""
         if not self._moments:
             for kind in KINDS:
@@ -96,11 +96,9 @@ class Descent:
         first, second, steps = self._moments.values()
         torch._foreach_add_(steps, 1)
         one, two = self._config.betas
-        torch._fused_adam_(
-            *(weights, slopes, first, second, [], steps),
-            **{"lr": lr, "beta1": one, "beta2": two, "weight_decay": 0.0, "eps": 1e-8},
-            **{"amsgrad": False, "maximize": False},
-        )
+        given: Any = weights, slopes, first, second, [], steps
+        options: dict[str, Any] = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
+        torch._fused_adam_(*given, lr=lr, beta1=one, beta2=two, eps=1e-8, **options)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Adam's moments and step numbers, by kind and by the weight's name."""

@@ -131,8 +131,7 @@ class _Moment(NamedTuple):
 
 @dataclass(frozen=True)
 class Horizon:
-    """How a policy is unrolled in a model, step by step; values and sums are of all steps at once.
-    """
+    """How a policy is unrolled in a model."""
 
     model: Any
     """Featured, with rewards, of one action per step; its weights are constants for the caller."""

@@ -5,31 +5,28 @@
 A `Program` says which launches make f; `run` makes n of them as one `torch.autograd.Function`. The
 gradient comes from Warp's adjoint kernels, launched one by one in reverse order over buffers that
 belong to the call: nothing is recorded on a tape, so nothing overwritten later can make it wrong.
-Of a substep only its state is kept; what lies between is computed again on the way back.
+Of a substep only its state is kept, and what lies between is computed again on the way back, except
+where a program has `memory` for it.
 
-Only this module and the `kernels.py` of each solver import Warp, when they are first used. On a CPU
-a launch uses one core, and its atomic additions are plain ones.
+Warp is imported by `loading` and by the `kernels.py` of each solver, when first used. On a CPU a
+launch uses one core, and its atomic additions are plain ones.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 import math
-import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from reverie.physics.launches import Launch as Launch
-from reverie.physics.launches import record
-from reverie.physics.quiet import quiet
+from reverie.physics.launches import Launch, record
+from reverie.physics.loading import beside, chosen, installed, load, warp
+
+__all__ = ["Launch", "Program", "beside", "chosen", "installed", "load", "run", "warp"]
 
 SPACES = 4
 """The most sets of buffers that a program keeps, for different shapes and threads."""
@@ -37,101 +34,6 @@ RECORDED = 64
 """The most keys whose launches are kept."""
 ALIGNED = 16
 """Numbers to a multiple of which scratch arrays begin."""
-MODULE = {"max_unroll": 1}
-"""Options of every module of kernels: loops stay loops, which halves the time of an adjoint."""
-
-
-@functools.cache
-def installed() -> bool:
-    """Whether Warp is there; says once what to do where it is not."""
-    try:
-        import warp
-    except ModuleNotFoundError:
-        warnings.warn(
-            "Warp is not installed: physics runs on the torch reference, which is slower. "
-            "Install it with `pip install 'reverie[physics]'`.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return False
-    warp.config.log_level = warp.LOG_ERROR  # no banner
-    with quiet(not torch.cuda.is_available()):  # nor a word of a driver that is not there
-        warp.init()
-    return True
-
-
-def warp() -> Any:
-    """The module `warp`, quiet.
-
-    Raises:
-        ModuleNotFoundError: It is not installed.
-    """
-    if not installed():
-        raise ModuleNotFoundError("Warp is needed here: pip install 'reverie[physics]'.")
-    import warp
-
-    return warp
-
-
-class Real(NamedTuple):
-    """The types of one precision."""
-
-    scalar: Any
-    vec3: Any
-    vec4: Any
-    mat33: Any
-    quat: Any
-    vec6: Any
-    mat66: Any
-
-
-_loading: list[torch.dtype] = []
-
-
-def chosen() -> Real:
-    """The types of the precision for which a file of kernels is being loaded (see `load`)."""
-    wp = warp()
-    if _loading[-1] == torch.float64:
-        return Real(
-            *(wp.float64, wp.vec3d, wp.vec4d, wp.mat33d, wp.quatd),
-            *(wp.spatial_vectord, wp.spatial_matrixd),
-        )
-    return Real(
-        *(wp.float32, wp.vec3, wp.vec4, wp.mat33, wp.quat),
-        *(wp.spatial_vector, wp.spatial_matrix),
-    )
-
-
-def beside(name: str) -> ModuleType:
-    """The module of kernels `name`, in the precision of the file that is being loaded."""
-    return load(name, _loading[-1])
-
-
-@functools.cache
-def load(name: str, dtype: torch.dtype) -> ModuleType:
-    """The module of kernels `name`, loaded for float32 or float64: it is written once for both.
-
-    Raises:
-        ValueError: Another dtype.
-    """
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"Physics runs in float32 or float64; got {dtype}.")
-    wp = warp()
-    found = importlib.util.find_spec(name)
-    assert found is not None and found.origin is not None
-    bits = "f64" if dtype == torch.float64 else "f32"
-    spec = importlib.util.spec_from_file_location(f"{name}_{bits}", found.origin)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    _loading.append(dtype)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        _loading.pop()
-    wp.set_module_options(MODULE, module)
-    return module
-
 
 Shapes = Mapping[str, tuple[int, ...]]
 Prepared = tuple[Mapping[str, Any], Shapes]
@@ -274,23 +176,27 @@ class _Workspace:
         return {name: self.array(name, x) for name, x in tensors.items()}
 
     def roll(
-        self, first: State, given: State, substeps: int, keep: bool, between: list[Tensor]
+        self,
+        first: State,
+        given: State,
+        substeps: int,
+        keep: bool,
+        between: list[Tensor] | None = None,
     ) -> list[State]:
-        """All states, the first included, or the first and the last. With `keep`, what lies between
-        and the state after it are added to the list, of all substeps or, where there is no room, of
-        none."""
+        """All states, the first included, or the first and the last. What lies between, with the
+        state after it, is added to a list, of all substeps or, where there is no room, of none."""
         _copy(given, self.given)
         _copy(first, self.slots[0])
-        trail, room = [first], self.program.memory
+        trail, room = [first], self.program.memory - self.kept
         for s in range(substeps):
             here = s % 2
-            block = self.forward(here)
-            if keep and len(between) == s and self.kept + block.nbytes * substeps <= room:
-                after = (x.flatten() for x in self.slots[1 - here].values())
-                between.append(torch.cat([block, *after]))
+            block, after = self.forward(here), self.slots[1 - here]
             if keep or s == substeps - 1:
-                trail.append({name: x.clone() for name, x in self.slots[1 - here].items()})
-        if len(between) < substeps:
+                trail.append({name: x.clone() for name, x in after.items()})
+            room -= block.nbytes
+            if keep and between is not None and room >= 0:
+                between.append(torch.cat([block, *(x.flatten() for x in after.values())]))
+        if between and len(between) < substeps:
             between.clear()
         return trail
 
@@ -335,7 +241,7 @@ class _Workspace:
         if len(self.recorded) >= RECORDED:
             self.recorded.clear()
         at = warp().launch, self.device
-        self.recorded[key] = [record(*at, *x) for x in made], blocks
+        self.recorded[key] = [record(*at, launch, *x) for launch, *x in made], blocks
 
     def play(self, key: Any) -> None:
         """Make the launches of a key."""

@@ -33,7 +33,7 @@ def record(
     arrays: Mapping[str, Any],
     slopes: Mapping[str, Any] | None,
 ) -> Callable[[], Any]:
-    """What makes a launch by `warp.launch`, or with `slopes`, the gradients by name, its adjoint."""
+    """What makes a launch by `warp.launch`; with `slopes`, the gradients by name, its adjoint."""
     inputs = [arrays[x] if isinstance(x, str) else x for x in given.arguments]
     options: dict[str, Any] = {"device": device, "record_tape": False, "record_cmd": True}
     if slopes is not None:
@@ -45,7 +45,7 @@ def record(
 
 
 def ready(command: Any) -> Callable[[], Any]:
-    """What launches a command of `warp.launch(..., record_cmd=True)` with its arguments as they are.
+    """What launches a command of `warp.launch(..., record_cmd=True)` as it is.
 
     Its arrays are to outlive it. Where Warp's own parts are not as expected (they are not public),
     or the device is no CPU, that is the command's own way.

@@ -18,7 +18,6 @@ from reverie.physics.rigid import tables
 from reverie.physics.rigid.model import RigidModel, RigidParams, RigidState
 from reverie.physics.rigid.solids.tables import SolidTables, solid_points, solid_tables
 
-
 MEMORY = 2**28
 """Of scratch [bytes], see `kernels.Program`: some 8 KB for each substep of a quadruped."""
 
