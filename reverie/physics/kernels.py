@@ -299,8 +299,8 @@ class _Workspace:
             again = [launch for launch in launches if launch.again and known is None]
             made: list[Any] = [(launch, arrays, None) for launch in again]
             for launch in reversed(launches):
-                own = launch.back is None
-                made += [(launch, arrays, every)] if own else [(x, both, None) for x in launch.back]
+                for x in (launch,) if launch.back is None else launch.back:
+                    made.append((x, both, None) if x.by_hand() else (x, arrays, every))
             self.record(key, made, [slope_block, block] if known is None else [slope_block])
         if known is not None:
             after = self.slots[1].values()

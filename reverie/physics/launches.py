@@ -22,8 +22,12 @@ class Launch(NamedTuple):
     again: bool = True
     """Whether the way back needs what it writes; launches that write only the next state do not."""
     back: tuple[Launch, ...] | None = None
-    """What adds its gradient, where that is not its kernel's own adjoint; `~x` is the gradient of
-    x, an empty array where nobody asks for it."""
+    """What adds its gradient, where that is not its kernel's own adjoint: launches that name some
+    gradient, `~x` (an empty array where nobody asks for it), or whose adjoint does it."""
+
+    def by_hand(self) -> bool:
+        """Whether it names a gradient."""
+        return any(isinstance(x, str) and x.startswith("~") for x in self.arguments)
 
 
 def record(

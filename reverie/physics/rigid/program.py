@@ -186,10 +186,14 @@ def _launches(
     ]
     shapes = ("on", "geoms", "heights", *frame, "sizes")
     if len(made.points):
-        names = ("points", "corners", *shapes, "arm", "normal", "depth")
-        found.append(launch(contact.touch, (worlds, len(made.points)), names))
+        names = ("points", "corners", *shapes, "arm", "normal", "depth", "gain0")
+        dim, back = (worlds, len(made.points)), None
+        if model.law.passes == 1:  # else a point may press in one pass and not in another
+            back = (launch(contact.touch, dim, (*names, 1)),)
+        found.append(launch(contact.touch, dim, (*names, 0), back=back))
     if len(made.mates):
         names = ("mates", "mate_corners", *shapes, "mate_arm", "mate_normal", "mate_depth")
+        names = (*names, "mate_gain0", 0)
         found.append(launch(contact.touch, (worlds, len(made.mates)), names))
     if modules.solids:
         found.extend(_solids(modules.solids, constants, worlds))

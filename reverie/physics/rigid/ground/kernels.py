@@ -201,13 +201,18 @@ def touch(
     arm: vecs3,
     normal: vecs3,
     depth: vecs2,
+    gain: vecs3,
+    pressing_only: int,
 ):
     """Where points may touch, from the O of the body that moves; corners: corner and margin.
 
-    depth: with the weight, here 1. Points of polyhedra are left to the kernels of solids.
+    depth: with the weight, here 1. Points of polyhedra are left to the kernels of solids, and on
+    the way back those that press nothing, whose gradient is zero.
     """
     e, c = wp.tid()
     if points[c, 6] < 0:
+        return
+    if pressing_only == 1 and gain[e, c][1] <= REAL(0.0):
         return
     g = points[c, 4]
     s = points[c, 5]

@@ -44,7 +44,9 @@ def test_points_normals_and_depths(name, height):
     depth = wp.zeros((1, count), dtype=touch.VEC2, device="cpu")
     places = array(frame.place, touch.VEC3), array(frame.turn.roll(-1, -1), touch.QUAT)
     sizes = array(found.params.sizes, touch.VEC3)
-    wp.launch(touch.touch, (1, count), [*table, *places, sizes, arm, normal, depth], device="cpu")
+    gain = wp.zeros((1, count), dtype=touch.VEC3, device="cpu")
+    given = [*table, *places, sizes, arm, normal, depth, gain, 0]
+    wp.launch(touch.touch, (1, count), given, device="cpu")
     points = ground.point - frame.origin[:, list(ground.body)]
     assert torch.allclose(wp.to_torch(depth)[..., 0], ground.depth, atol=1e-12)
     assert torch.equal(wp.to_torch(depth)[..., 1], ground.weight)
