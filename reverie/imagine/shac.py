@@ -326,10 +326,10 @@ class SHAC:
         goals = targets.to(self._dtype).flatten()
         errors: list[Tensor] = []
         for _ in range(config.passes):
-            order = shuffle_noise(len(goals), generator).to(goals.device)
-            errors = []
-            for part in order.tensor_split(config.minibatches):
-                error = (self.critic(inputs[part]).squeeze(-1) - goals[part]).square().mean()
+            order, errors = shuffle_noise(len(goals), generator).to(goals.device), []
+            parts = (x[order].tensor_split(config.minibatches) for x in (inputs, goals))
+            for x, goal in zip(*parts, strict=True):
+                error = (self.critic(x).squeeze(-1) - goal).square().mean()
                 self._critic_descent.step(error, share)
                 errors.append(error.detach())
         with torch.no_grad():

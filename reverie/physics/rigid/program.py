@@ -192,9 +192,8 @@ def _launches(
             back = (launch(contact.touch, dim, (*names, 1)),)
         found.append(launch(contact.touch, dim, (*names, 0), back=back))
     if len(made.mates):
-        names = ("mates", "mate_corners", *shapes, "mate_arm", "mate_normal", "mate_depth")
-        names = (*names, "mate_gain0", 0)
-        found.append(launch(contact.touch, (worlds, len(made.mates)), names))
+        at = ("mates", "mate_corners", *shapes, "mate_arm", "mate_normal", "mate_depth")
+        found.append(launch(contact.touch, (worlds, len(made.mates)), (*at, "mate_gain0", 0)))
     if modules.solids:
         found.extend(_solids(modules.solids, constants, worlds))
     for k in range(model.law.passes):
@@ -223,7 +222,7 @@ def _solve(
     touch = ("arm", "normal", f"gain{k}")
     forces = ("gravity", *touch, f"drives{k}", step)
     factor = (f"left{k}", f"reach{k}", f"passed{k}", f"pivot{k}")
-    by_hand = () if alone else None  # what `back.solve` adds
+    by_hand = () if alone else None  # `_back` adds it
     found.append(launch(tree.inward, worlds, (*moving, *forces, *factor), back=by_hand))
     fast = "v+" if k == model.law.passes - 1 else f"fast{k}"
     solved = ("axes", "v", "gravity", "subspace", "drift", f"reach{k}", f"pivot{k}", step)
@@ -231,11 +230,30 @@ def _solve(
         found.append(launch(tree.outward, worlds, (*solved, f"free{k}", f"coast{k}")))
         return [*found, *_mutual(modules, model, made, dt, worlds, k, fast)]
     to = (f"acceleration{k}", fast)
-    read = ("axes", "lists", *moving[2:5], "gravity", *touch, *factor, to[0], step)
-    room = [f"~{name}" for name in (*to, f"reach{k}", f"passed{k}", f"pivot{k}")]
-    slopes = [f"~{name}" for name in ("v", *moving[2:], *touch, f"drives{k}", "gravity")]
-    back = launch(modules.back.solve, worlds, (*read, *room, *slopes))
-    return [*found, launch(tree.outward, worlds, (*solved, *to), back=(back,))]
+    back = _back(modules.back, made, worlds, k, fast, step)
+    return [*found, launch(tree.outward, worlds, (*solved, *to), back=tuple(back))]
+
+
+def _back(
+    t: Any, made: tables.Tables, worlds: int, k: int, fast: str, step: Any
+) -> list[kernels.Launch]:
+    """The gradient of a pass: gradients of what is in between and not asked for are its room."""
+    launch = kernels.Launch
+    factor = reach, _, pivot = (f"reach{k}", f"passed{k}", f"pivot{k}")
+    w, onward, rests = (f"~{x}" for x in factor)
+    a, touch = f"acceleration{k}", ("arm", "normal", f"gain{k}")
+    ends = ("axes", "lists", "subspace", reach, pivot, step, f"~{a}", f"~{fast}")
+    read = ("axes", "subspace", "drift", "gravity", f"left{k}", *factor, a, onward, rests, w)
+    found = [
+        launch(t.gather, worlds, (*ends, onward, rests, "~v")),
+        launch(t.spread, worlds, (*read, "~subspace", "~drift", f"~drives{k}", "~gravity")),
+        launch(t.weigh, (worlds, len(made.axes)), ("axes", "lists", a, w, "~inertia", "~bias")),
+    ]
+    if len(made.points):
+        at = ("points", "motion", "gravity", *touch, a, w, step)
+        to = ("~motion", *(f"~{x}" for x in touch), "~gravity")
+        found.append(launch(t.press, (worlds, len(made.points)), (*at, *to)))
+    return found
 
 
 def _mutual(
