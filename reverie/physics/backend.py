@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from reverie.physics import kernels
+from reverie.physics import loading
 
 Backend = Literal["auto", "warp", "torch"]
 """auto: Warp where it is installed."""
@@ -18,5 +18,5 @@ def runner(asked: Backend) -> Runner:
         ModuleNotFoundError: Warp was asked for, and is not installed.
     """
     if asked == "warp":
-        kernels.warp()
-    return "torch" if asked == "torch" or not kernels.installed() else "warp"
+        loading.warp()
+    return "torch" if asked == "torch" or not loading.installed() else "warp"

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from reverie.physics.launches import Launch, record
-from reverie.physics.loading import beside, chosen, installed, load, warp
+from reverie.physics.loading import beside, chosen, load, warp
 
-__all__ = ["Launch", "Program", "beside", "chosen", "installed", "load", "run", "warp"]
+__all__ = ["Launch", "Program", "beside", "chosen", "load", "run", "warp"]
 
 SPACES = 4
 """The most sets of buffers that a program keeps, for different shapes and threads."""

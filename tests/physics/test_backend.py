@@ -2,7 +2,7 @@
 
 import pytest
 
-from reverie.physics import kernels
+from reverie.physics import loading
 from reverie.physics.backend import runner
 
 
@@ -16,11 +16,11 @@ from reverie.physics.backend import runner
     ],
 )
 def test_warp_runs_where_it_is_there_and_torch_was_not_asked_for(asked, there, runs, monkeypatch):
-    monkeypatch.setattr(kernels, "installed", lambda: there)
+    monkeypatch.setattr(loading, "installed", lambda: there)
     assert runner(asked) == runs
 
 
 def test_warp_that_is_asked_for_and_missing_is_said_at_once(monkeypatch):
-    monkeypatch.setattr(kernels, "installed", lambda: False)
+    monkeypatch.setattr(loading, "installed", lambda: False)
     with pytest.raises(ModuleNotFoundError, match="pip install"):
         runner("warp")

@@ -25,7 +25,7 @@ def test_an_error_leaves_it_as_it_was(capfd):
 
 def test_warp_begins_without_a_word():
     pytest.importorskip("warp")
-    code = "from reverie.physics.kernels import installed; assert installed()"
+    code = "from reverie.physics.loading import installed; assert installed()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
