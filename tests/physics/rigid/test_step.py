@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reverie.core import tree
-from reverie.physics import kernels
+from reverie.physics import loading
 from reverie.physics.rigid import RigidState, load, rigid_step
 from tests.physics.rigid.scenes import F64, QUADRUPED, loaded, world
 
@@ -76,7 +76,7 @@ def test_what_the_kernels_do_not_know_runs_in_torch(monkeypatch):
     assert rigid_step(still.model, state, still.params, None, 0.01).position.shape == (1, 0)
     with pytest.raises(ValueError, match="at least one joint"):
         rigid_step(still.model, state, still.params, None, 0.01, backend="warp")
-    monkeypatch.setattr(kernels, "installed", lambda: False)
+    monkeypatch.setattr(loading, "installed", lambda: False)
     legged = loaded(QUADRUPED)
     u = torch.zeros(1, 12, dtype=F64)
     moved = [
