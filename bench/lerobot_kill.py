@@ -7,7 +7,7 @@ every episode in it is compared with what was recorded: numbers bit by bit, pict
 that is drawn into each. Every episode that was told of must be there. Then the recorder goes on.
 
     PYTHONPATH=. python bench/lerobot_kill.py
-    PYTHONPATH=. python bench/lerobot_kill.py --kills 20 --peer PYTHON_WITH_LEROBOT --json FILE
+    PYTHONPATH=. python bench/lerobot_kill.py --kills 20 --peer PYTHON_WITH_LEROBOT --out FILE
 
 Columns: seconds that the recorder ran, episodes it had told of, episodes that are there, frames
 that were compared by each reader, and the files that the kill left half-written. Exit status 1 if
@@ -254,7 +254,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--png", action="store_true", help="pictures as PNG, not as films")
     parser.add_argument("--peer", help="a Python that has lerobot")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--record", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.record:
@@ -274,9 +274,9 @@ def main() -> int:
         except AssertionError as error:
             problem = str(error)
     print(problem or f"{len(results)} kills: no episode lost, every frame as recorded.")
-    if options.json:
+    if options.out:
         content = {"kills": results, "problem": problem, "seed": options.seed, **provenance()}
-        options.json.write_text(json.dumps(content, indent=1))
+        options.out.write_text(json.dumps(content, indent=1))
     return 1 if problem else 0
 
 

@@ -8,7 +8,7 @@ FFmpeg) and within the codec's error of what was recorded; its own code computes
 what was recorded, and they must agree with those in the dataset. Theirs to ours: the same numbers,
 added with `add_frame`.
 
-    PYTHONPATH=. python bench/lerobot_roundtrip.py --peer PYTHON_WITH_LEROBOT --json FILE
+    PYTHONPATH=. python bench/lerobot_roundtrip.py --peer PYTHON_WITH_LEROBOT --out FILE
 
 Columns: frames compared, numbers that differ, the largest difference between the two decoders and
 the mean error of a film (levels), the largest difference of statistics, relative to the range of
@@ -326,7 +326,7 @@ def main() -> int:
     """Print the table; write JSON where it is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peer", required=True, help="a Python that has lerobot")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     results = []
     print(f"{'way':<28} {'frames':>6} {'wrong':>5} {'decoders':>8} {'film':>6} {'statistics':>10}")
@@ -346,8 +346,8 @@ def main() -> int:
         or r.get("statistics", 0) > STATISTICS
     ]
     print(f"Different: {', '.join(bad)}" if bad else "Everything as it was recorded.")
-    if options.json:
-        options.json.write_text(json.dumps({"ways": results, **provenance()}, indent=1))
+    if options.out:
+        options.out.write_text(json.dumps({"ways": results, **provenance()}, indent=1))
     return 1 if bad else 0
 
 
