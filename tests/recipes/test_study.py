@@ -18,7 +18,7 @@ def test_evaluation_is_deterministic_and_kept(trained: DreamerRecipe) -> None:
 def test_prediction_and_report(trained: DreamerRecipe) -> None:
     loaded = load(trained.run)
     errors = predict(loaded, episodes=2, horizon=10, samples=2)
-    assert {s.name for s in errors.sensors} == {*loaded.model.spec.obs, "reward"}
+    assert {s.name for s in errors.sensors} == {*loaded.model.spec.obs, "reward", "continues"}
     page = report(loaded, episodes=2)
     text = page.read_text()
     assert page == trained.run / "report.html"

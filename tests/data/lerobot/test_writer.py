@@ -325,7 +325,7 @@ def test_a_recorder_that_is_killed_loses_no_finished_episode(tmp_path, pictures)
     out = tmp_path / "kills.json"
     words = [*("bench/lerobot_kill.py", "--kills", "3", "--seconds", "0.3"), *pictures]
     done = subprocess.run(
-        [sys.executable, *words, "--json", str(out)],
+        [sys.executable, *words, "--out", str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
