@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return wrong(f"there is no command {command!r}.\n\n{USAGE}")
     try:
         return _COMMANDS[command](rest)
-    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
             raise
         notes = " ".join(getattr(error, "__notes__", ()))

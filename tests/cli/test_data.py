@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,13 @@ def test_wrong_words_are_answered(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no command `data burn`" in capsys.readouterr().err
     assert main(["data", "info", str(tmp_path / "nowhere")]) == 1
     assert "nothing is there" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    words = ["--env", "toy:pendulum", "--env.max-decisions", "5", "--episodes", "1"]
+    assert main(["collect", str(tmp_path / "a"), *words]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "reverie[data]" in line
