@@ -7,6 +7,7 @@ window: an interval over windows would be too narrow.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -20,6 +21,15 @@ LEVEL = 0.95
 RESAMPLES = 2000
 DRAWS = 500
 """Resamples for statistics that are no means."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A mean and its 95 % interval; NaN where it could not be measured."""
+
+    mean: float
+    low: float
+    high: float
 
 
 def bootstrap(

@@ -43,8 +43,9 @@ from torch import Generator
 from reverie.core import tree
 from reverie.core.model import Obs, WorldModel
 from reverie.envs.scenes import Pair, find
+from reverie.eval.interval import Bounds
 from reverie.eval.physics_motion import SCORES
-from reverie.eval.physics_score import Better, Bounds, Measure, Physics, ratio, summary
+from reverie.eval.physics_score import Better, Measure, Physics, ratio, summary
 from reverie.eval.physics_surprise import Plausibility, one_step_surprise, plausibility
 from reverie.eval.physics_values import (
     Scales,

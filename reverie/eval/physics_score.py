@@ -10,21 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reverie.eval.interval import Array, bootstrap
+from reverie.eval.interval import Array, Bounds, bootstrap
 from reverie.eval.nulls import from_null, to_null
 from reverie.eval.physics_surprise import Plausibility
 from reverie.eval.score import Curve, summarise
 
 Better = Literal["lower", "higher"]
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """A mean and its 95 % interval; NaN where it could not be measured."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reverie.eval.interval import Array, Groups, bootstrap
+from reverie.eval.interval import Array, Bounds, Groups, bootstrap
 from reverie.eval.nulls import from_null, to_null
 
 Kind = Literal["vector", "image", "reward", "continues"]
@@ -41,15 +41,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Slope:
-    """A mean and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class SensorError:
     """How far predictions of one sensor were from the truth, against horizon."""
 
@@ -68,7 +59,7 @@ class SensorError:
     sample), `model_mean` (the error of the mean of the samples, if there are several), `repeat`
     (the last observation again; of `continues`: that the episode always goes on), `linear` (the
     last two observations extrapolated; vectors only)."""
-    drift: Mapping[str, Slope] = field(default_factory=dict)
+    drift: Mapping[str, Bounds] = field(default_factory=dict)
     """By predictor: how fast the absolute error grows, the slope of its regression line over the
     horizon, in the unit of `mae` (images: of values in 0..1) per second. NaN for one step."""
 
@@ -126,7 +117,7 @@ class OpenLoop:
                     for metric, curves in s["errors"].items()
                 },
                 drift={
-                    who: Slope(*(from_null(v[n]) for n in ("mean", "low", "high")))
+                    who: Bounds(*(from_null(v[n]) for n in ("mean", "low", "high")))
                     for who, v in s.get("drift", {}).items()
                 },
             )
@@ -173,15 +164,15 @@ def ratio(
     return Curve(*(tuple(transform(line).tolist()) for line in lines))
 
 
-def slope(errors: Array, weights: Array, groups: Groups, seconds: Array, seed: int) -> Slope:
+def slope(errors: Array, weights: Array, groups: Groups, seconds: Array, seed: int) -> Bounds:
     """Slope of the regression of errors `[N, H]` on time `[H]`, over the windows that are whole."""
     away = seconds - seconds.mean()
     whole = (weights > 0).all(1)
     if len(seconds) < 2 or not whole.any():
-        return Slope(math.nan, math.nan, math.nan)
+        return Bounds(math.nan, math.nan, math.nan)
     slopes = errors[whole] @ away / (away @ away)
     low, high = bootstrap(slopes, groups=groups[whole], seed=seed)
-    return Slope(float(slopes.mean()), float(low), float(high))
+    return Bounds(float(slopes.mean()), float(low), float(high))
 
 
 def decibel(mse: Array) -> Array:

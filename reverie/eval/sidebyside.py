@@ -20,8 +20,7 @@ from torch import Generator, Tensor
 from reverie.core import tree
 from reverie.core.model import Batch, WorldModel
 from reverie.core.spec import Space
-from reverie.eval.interval import RESAMPLES, Array, bootstrap, student
-from reverie.eval.physics_score import Bounds
+from reverie.eval.interval import RESAMPLES, Array, Bounds, bootstrap, student
 from reverie.eval.predict import predict
 from reverie.eval.score import Curve, Kind, decibel, summarise
 from reverie.eval.windows import Windows

@@ -18,9 +18,9 @@ from reverie.core import rollout, tree
 from reverie.core.rollout import Rollout
 from reverie.envs.changed import Change
 from reverie.eval.gradient import GradientCheck, finite_difference_check
-from reverie.eval.interval import bootstrap
+from reverie.eval.interval import Bounds, bootstrap
 from reverie.eval.physics import physics
-from reverie.eval.physics_score import Bounds, Physics
+from reverie.eval.physics_score import Physics
 from reverie.eval.returns import RandomAgent, Returns, summarise
 from reverie.eval.sidebyside import WindowErrors, window_errors
 from reverie.eval.speed import Speed, speed

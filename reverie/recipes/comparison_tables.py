@@ -10,7 +10,7 @@ import numpy as np
 
 from reverie.envs.changed import CHANGES, Change
 from reverie.eval.datacurve import DataCurve
-from reverie.eval.physics_score import Bounds
+from reverie.eval.interval import Bounds
 from reverie.eval.returns import Returns, compare
 from reverie.eval.score import Curve
 from reverie.eval.sidebyside import (

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from reverie.eval.physics_score import Bounds, Measure, Physics, bounds, ratio, summary
+from reverie.eval.interval import Bounds
+from reverie.eval.physics_score import Measure, Physics, bounds, ratio, summary
 from reverie.eval.physics_surprise import Plausibility, Share
 
 GROUPS = np.repeat(np.arange(10), 2)
