@@ -15,7 +15,7 @@ import numpy as np
 from reverie.core.model import Agent
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore
-from reverie.data.datasets import ActionInfo
+from reverie.data.datasets import ActionInfo, open_dataset
 from reverie.data.lerobot.writer import LeRobotWriter
 from reverie.data.serial import to_json
 from reverie.envs import EnvConfig, make
@@ -177,8 +177,6 @@ def recorder(
 
 def recorded_already(out: Path, format: Format) -> int:
     """Episodes that are there, so that the next ones are others."""
-    from reverie.data.datasets import open_dataset
-
     if not out.exists() or not any(out.iterdir()):
         return 0
     found = open_dataset(out)
