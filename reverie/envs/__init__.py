@@ -177,7 +177,12 @@ def _make_gym(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     from reverie.envs.gymnasium import make_registered
 
     fields = {key: getattr(config, key) for key in _FIELDS if key != "name"}
-    return from_gymnasium(make_registered(task, **extra), config.name, **fields)
+    env = make_registered(task, **extra)
+    if task == "gym_pusht/PushT-v0":
+        from reverie.envs.pusht import without_cross
+
+        env = without_cross(env)
+    return from_gymnasium(env, config.name, **fields)
 
 
 def adapt(simulator: Simulator, config: EnvConfig) -> Adapter:

@@ -10,6 +10,7 @@ FAMILIES: dict[str, str] = {
     "oracle": "reverie.models.oracle",
     "physics": "reverie.models.physics",
     "tdmpc2": "reverie.models.tdmpc2",
+    "unisim": "reverie.models.unisim",
 }
 """Name of a family -> its module. A new family adds one line here."""
 

@@ -1,0 +1,32 @@
+"""PushT (gym-pusht, Apache-2.0): a picture that shows the scene and not the command.
+
+The environment's own picture for people marks the target of the last action with a red cross. A
+model that sees the cross reads the action off the picture, and is asked in vain what another
+action would do; one that must predict it predicts the command, not the world.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+SIDE = 512
+"""Height and width of the table [pixels of its own picture]."""
+
+
+def without_cross(env: Any) -> Any:
+    """The environment with `render` drawing goal, block and agent alone, uint8 `[512, 512, 3]`."""
+    import gymnasium
+    import pygame
+
+    class PlainPicture(gymnasium.Wrapper):  # type: ignore[type-arg,misc]
+        """PushT drawn without the mark of its action."""
+
+        def render(self) -> np.ndarray:
+            """The table, uint8 `[512, 512, 3]`."""
+            screen = self.env.unwrapped._draw()
+            picture: np.ndarray = pygame.surfarray.array3d(screen).swapaxes(0, 1)
+            return picture
+
+    return PlainPicture(env)

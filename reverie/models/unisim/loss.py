@@ -1,0 +1,270 @@
+"""The losses of UniSim: prediction of the next frame at every noise level, shortcuts, heads.
+
+For a row t with frame x and those before it, signal level tau, noise e and z = (1 - tau) e + tau x:
+
+    flow      = mean (x^(z, tau, d = 0) - x)^2
+    shortcut  = mean (x^(z, tau, d) - sg x*)^2,    x* = z + (1 - tau) (b' + b'') / 2,
+
+b' and b'' the velocities of two steps of d / 2 from z (eq. 7 of Hafner et al. 2025, "Training agents
+inside of scalable world models", in x-space). The frames before are noisy too in half of the rows
+(diffusion forcing, Chen et al. 2024), and in some updates they are the model's own predictions.
+
+Legend: `B` batch, `T` rows, `K` frames looked back to, `P` conditions, `E` members, `C h w` image.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from reverie.core import tree
+from reverie.core.model import Batch, WorldModelLoss
+from reverie.models.unisim import flow
+
+if TYPE_CHECKING:
+    from reverie.models.unisim.model import UniSim, UniSimState
+
+
+class TrainingNoise(NamedTuple):
+    """All randomness of one `loss`."""
+
+    start: Tensor
+    """e `[B, T, C, h, w]`, standard normal."""
+    level: Tensor
+    """tau `[B, T]`: 0 in a share of the rows, else uniform."""
+    halving: Tensor
+    """`[B, T]` uniform: which d a shortcut has, and from which tau."""
+    context: Tensor
+    """`[B, T]`, noise level of the frames looked back to: 0 in half of the rows."""
+    before: Tensor
+    """`[B, T, C, h, w]`, the noise of the frames when they are looked back to."""
+    drop: Tensor
+    """bool `[B, T, P]`, conditions that are hidden."""
+    members: Tensor
+    """`[E, B, T]`, 1 where a member learns."""
+    unroll: Tensor
+    """`[]` uniform, or 1: whether the model looks back to its own predictions."""
+
+
+def training_noise(
+    model: UniSim, rows: int, steps: int, generator: Generator | None = None
+) -> TrainingNoise:
+    """All randomness of `losses` on `[rows, steps]`, from one generator."""
+    settings, like = model.config.flow, model.features_of.output.weight
+    device = like.device if generator is None else generator.device
+
+    def uniform(*shape: int) -> Tensor:
+        drawn = torch.rand(shape, generator=generator, device=device, dtype=like.dtype)
+        return drawn.to(like.device)
+
+    def normal() -> Tensor:
+        return tree.unflatten(model.noise(rows * steps, generator), rows, steps)  # type: ignore[no-any-return]
+
+    level = uniform(rows, steps) * (uniform(rows, steps) >= settings.start)
+    context = settings.context * uniform(rows, steps) * (uniform(rows, steps) < 0.5)
+    names, members = len(model.denoiser.conditions.names), model.config.heads.members
+    return TrainingNoise(
+        normal(),
+        level,
+        uniform(rows, steps),
+        context,
+        normal() if settings.context else like.new_zeros(()).expand(rows, steps, 1, 1, 1),
+        uniform(rows, steps, names) < settings.drop,
+        (uniform(members, rows, steps) < 0.5).to(like.dtype),
+        uniform(),
+    )
+
+
+def scales(model: UniSim) -> dict[str, float]:
+    """Weights of the losses; their names are those that `losses` returns."""
+    found = {"flow": 1.0}
+    if model.config.flow.shortcut:
+        found["shortcut"] = 1.0
+    if model.heads.reward is not None:
+        found["reward"] = 0.1
+    if model.heads.ends is not None:
+        found["continues"] = 0.1
+    if model.ensemble is not None:
+        found["ensemble"] = 0.1
+    return {**found, **{f"sensor/{name}": 0.1 for name in model.vectors.spaces}}
+
+
+def losses(
+    model: UniSim, batch: Batch, state: UniSimState, noise: TrainingNoise | Tensor
+) -> WorldModelLoss:
+    """See `UniSim.loss`."""
+    drawn = noise if isinstance(noise, TrainingNoise) else _plain(model, batch, noise)
+    obs = dict(batch.obs)
+    states = model.observe_all(state, batch.action, obs, batch.first, drawn.start)
+    frames = states.frames[:, :, -1]
+    context = model.denoiser.conditions.encode(len(frames), state.given)
+    past = _before(state, states, context)
+    there = (~batch.first & (past.age > 0)).to(frames.dtype)
+    condition = _conditions(model, batch, past, context, drawn.drop)
+    short = math.ceil(model.config.flow.shortcut * len(frames) - 1e-9)
+    if float(drawn.unroll) < model.config.flow.unroll and frames.shape[1] > 1:
+        flowed = _unrolled(model, frames, past, condition, drawn)
+    else:
+        flowed = _predicted(model, frames, past, condition, drawn, max(1, len(frames) - short))
+    found = {"flow": flowed * there}
+    if model.config.flow.shortcut:
+        found["shortcut"] = there * _shortcuts(model, frames, past, condition, drawn, short)
+    found |= {n: x * there for n, x in _read(model, batch, states, past, condition, drawn).items()}
+    return WorldModelLoss(found, states)
+
+
+def _plain(model: UniSim, batch: Batch, noise: Tensor) -> TrainingNoise:
+    """Prediction of every row from pure noise `[T, B, C, h, w]`, everything known."""
+    rows, steps = batch.first.shape
+    zero = noise.new_zeros(rows, steps)
+    names, members = len(model.denoiser.conditions.names), model.config.heads.members
+    return TrainingNoise(
+        noise.transpose(0, 1),
+        zero,
+        zero,
+        zero,
+        zero[..., None, None, None],
+        torch.zeros(rows, steps, names, dtype=torch.bool, device=noise.device),
+        noise.new_ones(members, rows, steps),
+        noise.new_ones(()),
+    )
+
+
+def _before(state: UniSimState, states: UniSimState, context: Any) -> UniSimState:
+    """The state before each row, `[B, T, ...]`."""
+
+    def shifted(before: Tensor, rows: Tensor) -> Tensor:
+        return torch.cat([before[:, None], rows[:, :-1]], 1)
+
+    kept = (state.frames, state.age, state.vectors), (states.frames, states.age, states.vectors)
+    return type(state)(*tree.map(shifted, *kept), state.given, context)
+
+
+def _conditions(
+    model: UniSim, batch: Batch, past: UniSimState, context: Any, drop: Tensor
+) -> Tensor:
+    """c `[B, T, W]` of the action that leads to each row."""
+    found: Tensor = model.denoiser.conditions(batch.action, context, past.vectors, drop)
+    return found
+
+
+def _predicted(
+    model: UniSim,
+    frames: Tensor,
+    past: UniSimState,
+    condition: Tensor,
+    noise: TrainingNoise,
+    count: int,
+) -> Tensor:
+    """The flow loss `[B, T]` of the first `count` sequences, all rows at once, from true frames."""
+    before = past.frames[:count]
+    level = 1 - noise.context[:count]
+    if model.config.flow.context:
+        before = flow.blend(
+            before, noise.before[:count, :, None], level[:, :, None].expand(before.shape[:3])
+        )
+    flat = tree.flatten_time(
+        (frames[:count], noise.start[:count], noise.level[:count], before, condition[:count], level)
+    )
+    x, start, tau, before, c, clean = flat
+    z = flow.blend(x, start, tau)
+    x_hat = model.denoiser(z, before, c, tau, torch.zeros_like(tau), clean)
+    loss = _squared(x_hat, x).unflatten(0, frames[:count].shape[:2])
+    return F.pad(loss, (0, 0, 0, len(frames) - count)) * (len(frames) / count)
+
+
+def _unrolled(
+    model: UniSim, frames: Tensor, past: UniSimState, condition: Tensor, noise: TrainingNoise
+) -> Tensor:
+    """The flow loss `[B, T]` row after row, each looking back to what was predicted before.
+
+    The first K rows look back to true frames; gradients stay within a row.
+    """
+    seen = past.frames[:, 0]
+    one, costs = torch.ones_like(noise.level[:, 0]), list[Tensor]()
+    known = min(model.config.frames, frames.shape[1] - 1)
+    for t in range(frames.shape[1]):
+        x, tau, again = frames[:, t], noise.level[:, t], past.age[:, t] < model.config.frames
+        true = again | (t <= known)
+        seen = torch.where(true[:, None, None, None, None], past.frames[:, t], seen)
+        if t < known:
+            costs.append(torch.zeros_like(one))
+            continue
+        z = flow.blend(x, noise.start[:, t], tau)
+        x_hat = model.denoiser(z, seen, condition[:, t], tau, torch.zeros_like(tau), one)
+        costs.append(_squared(x_hat, x) * (frames.shape[1] / (frames.shape[1] - known)))
+        seen = torch.cat([seen[:, 1:], x_hat.detach().clamp(-1, 1)[:, None]], 1)
+    return torch.stack(costs, 1)
+
+
+def _shortcuts(
+    model: UniSim,
+    frames: Tensor,
+    past: UniSimState,
+    condition: Tensor,
+    noise: TrainingNoise,
+    count: int,
+) -> Tensor:
+    """The shortcut loss `[B, T]` of the last `count` sequences, each a row of `frames`."""
+    if not count:
+        return frames.new_zeros(frames.shape[:2])
+    last = slice(len(frames) - count, None)
+    flat = tree.flatten_time(
+        (frames[last], noise.start[last], past.frames[last], condition[last], noise.halving[last])
+    )
+    x, start, before, c, which = flat
+    finest, choices = model.config.flow.finest, int(math.log2(model.config.flow.finest)) - 1
+    step = 2.0 ** -(1 + (which * choices).floor())  # 1/2 .. 2/finest
+    inner = (which * choices) % 1.0
+    tau = (inner / step).floor() * step
+    z, one = flow.blend(x, start, tau), torch.ones_like(tau)
+    net, half = model.denoiser, step / 2
+    with torch.no_grad():
+        told = torch.where(half <= 1 / finest, 0.0, half)
+        first = net(z, before, c, tau, told, one)
+        middle = flow.advance(z, first, tau, half)
+        second = net(middle, before, c, tau + half, told, one)
+        end = flow.advance(middle, second, tau + half, half)
+        aim = z + (end - z) * ((1 - tau) / step)[:, None, None, None]
+    loss = _squared(net(z, before, c, tau, step, one), aim.clamp(-1.5, 1.5))
+    loss = loss.unflatten(0, (count, -1))
+    return F.pad(loss, (0, 0, len(frames) - count, 0))
+
+
+def _read(
+    model: UniSim,
+    batch: Batch,
+    states: UniSimState,
+    past: UniSimState,
+    condition: Tensor,
+    noise: TrainingNoise,
+) -> dict[str, Tensor]:
+    """The losses of heads and ensemble, each `[B, T]`, on true frames."""
+    shape = batch.first.shape
+    flat = tree.flatten_time(past.frames)
+    here, there = (model.features_of(x) for x in (flat, tree.flatten_time(states.frames)))
+    c = condition.detach().flatten(0, 1)
+    read, found = model.heads(there, c), dict[str, Tensor]()
+    if read.reward is not None:
+        found["reward"] = (read.reward - batch.reward.flatten()) ** 2
+    if read.ends is not None:
+        ended = batch.terminated.flatten().to(read.ends.dtype)
+        found["continues"] = F.binary_cross_entropy_with_logits(read.ends, ended, reduction="none")
+    for name, value in read.sensors.items():
+        aim = states.vectors[name].flatten(0, 1)
+        found[f"sensor/{name}"] = ((value - aim) ** 2).flatten(1).mean(1)
+    if model.ensemble is not None:
+        aim = model.ensemble.target(flat[:, -1], states.frames.flatten(0, 1)[:, -1])
+        away = ((model.ensemble(here, c) - aim) ** 2).mean(-1)
+        found["ensemble"] = (away * noise.members.flatten(1)).mean(0)
+    return {name: value.unflatten(0, shape) for name, value in found.items()}
+
+
+def _squared(one: Tensor, two: Tensor) -> Tensor:
+    """Mean squared difference of frames in -1..1, `[N]`."""
+    away: Tensor = (one - two).square().flatten(1).mean(1)
+    return away

@@ -1,0 +1,318 @@
+"""The UniSim world model: the next frame by diffusion, from the last ones and what is done.
+
+See README.md beside this file for the equations and the departures from what was published.
+Legend: `B` batch, `T` rows, `K` frames looked back to, `A` action, `C h w` image, `D` features.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from reverie.core import tree
+from reverie.core.model import Batch, Obs, Transition, WorldModelLoss
+from reverie.core.spec import Output, Space, Spec
+from reverie.models.unisim import flow, loss
+from reverie.models.unisim.config import UniSimConfig
+from reverie.models.unisim.heads import Ensemble, Features, Heads
+from reverie.models.unisim.loss import TrainingNoise
+from reverie.models.unisim.sensors import Cameras, Vectors
+from reverie.models.unisim.unet import UNet
+from reverie.nn.conditions import (
+    Conditions,
+    ConditionsConfig,
+    Context,
+    LevelEmbedding,
+    Part,
+    whole,
+)
+
+
+class UniSimState(NamedTuple):
+    """What the model knows."""
+
+    frames: Tensor
+    """`[B, K, C, h, w]`, the last frames in -1..1, the oldest first, cameras along C."""
+    age: Tensor
+    """int64 `[B]`, frames of the episode so far, at most K; the first one stands for those
+    before it."""
+    vectors: Any
+    """By sensor the last values `[B, ...]`, scaled."""
+    given: Any
+    """What is constant in the episode, by name `[B, ...]`: text, which robot."""
+    context: Context
+    """The same as the conditions read it."""
+
+
+class Denoiser(nn.Module):
+    """The weights that are averaged: conditions, noise level, U-Net."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        parts: tuple[Part, ...],
+        vectors: Mapping[str, Space],
+        context: Mapping[str, Space],
+        config: UniSimConfig,
+    ) -> None:
+        super().__init__()
+        sizes = ConditionsConfig(config.width, config.width)
+        self.conditions = Conditions(parts, vectors, context, sizes)
+        self.level = LevelEmbedding(config.width)
+        self.context_level = LevelEmbedding(config.width)
+        self.unet = UNet(shape, config.frames, config.width, config.unet)
+
+    def forward(
+        self,
+        z: Tensor,
+        before: Tensor,
+        condition: Tensor,
+        level: Tensor,
+        step: Tensor,
+        clean: Tensor,
+    ) -> Tensor:
+        """x^ `[N, C, h, w]` from z, the frames before, c `[N, W]`, tau, d and the signal level of
+        the frames before `[N]`."""
+        c = condition + self.level(level, step) + self.context_level(clean)
+        x: Tensor = self.unet(z, before, c)
+        return x
+
+
+class UniSim(nn.Module):
+    """A `WorldModel` over `UniSimState`, `Sequential`, `Trainable` and `Featured`.
+
+    It predicts frames with a running average of its weights (`averaged`), so of the parameters
+    `step` has a gradient with respect to those of the heads alone.
+    """
+
+    def __init__(
+        self,
+        obs: Mapping[str, Space],
+        action: Space,
+        dt: float,
+        config: UniSimConfig | None = None,
+        parts: tuple[Part, ...] = (),
+    ) -> None:
+        """A model that sees `obs` and acts in `action`; `dt` [s] per action.
+
+        Cameras are images of one size. Vectors of floats are proprioception: read and predicted.
+        "text" (uint8 `(L,)`), "text_embedding" and "embodiment" are context. `parts` says how an
+        action divides into what can be missing by itself; without, it is one part.
+
+        Raises:
+            ValueError: there is no image, images differ in size, or a space cannot be read.
+        """
+        super().__init__()
+        self.config = config = config or UniSimConfig()
+        self.cameras = Cameras(obs)
+        self.vectors = Vectors(obs)
+        context = context_of(obs)
+        sensed = {n: s for n, s in obs.items() if n not in context}
+        provides: set[Output] = {"obs"}
+        provides |= {"reward"} if config.heads.reward else set()
+        provides |= {"continues"} if config.heads.continues else set()
+        provides |= {"uncertainty"} if config.heads.members else set()
+        self.spec = Spec(
+            sensed,
+            action,
+            dt,
+            context,
+            provides=frozenset(provides),
+            grad=frozenset({"params", "state", "action"}),
+        )
+        self.parts = parts or whole(action)
+        shape, width = self.cameras.shape, config.width
+        self.denoiser = Denoiser(shape, self.parts, self.vectors.spaces, context, config)
+        self.features_of = Features(shape, config.frames, config.heads.features)
+        self.heads = Heads(self.vectors.spaces, width, config.heads)
+        members = config.heads.members
+        self.ensemble = Ensemble(shape[0], width, config.heads) if members else None
+        self.averaged = copy.deepcopy(self.denoiser).requires_grad_(False)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.feature_size = config.heads.features
+
+    # ------------------------------------------------------------------ the interface
+
+    def initial(self, batch: int, context: Obs | None = None) -> UniSimState:
+        """Grey frames of age 0, vectors of zeros, and what the context says."""
+        like = self.features_of.output.weight
+        frames = like.new_zeros(batch, self.config.frames, *self.cameras.shape)
+        age = torch.zeros(batch, dtype=torch.int64, device=like.device)
+        given = self._given(batch, context)
+        vectors = self.vectors.zeros(batch, like)
+        return UniSimState(frames, age, vectors, given, self._told(batch, given))
+
+    def told(self, state: UniSimState, context: Obs) -> UniSimState:
+        """The same moment under another context: a new instruction."""
+        batch = len(state.age)
+        given = {**state.given, **self._given(batch, context)}
+        return state._replace(given=given, context=self._told(batch, given))
+
+    def _given(self, batch: int, context: Obs | None) -> dict[str, Tensor]:
+        like = self.features_of.output.weight
+        found = {}
+        for name, space in self.spec.context.items():
+            value = (context or {}).get(name)
+            if value is None:
+                value = torch.zeros(batch, *space.shape, dtype=space.torch_dtype)
+            found[name] = value.to(like.device)
+        return found
+
+    def _told(self, batch: int, given: Mapping[str, Tensor]) -> Context:
+        read: Context = tree.detach(self.averaged.conditions.encode(batch, given))
+        return read
+
+    def noise(self, batch: int, generator: Generator | None = None) -> Tensor:
+        """Where denoising begins, standard normal `[B, C, h, w]`."""
+        like = self.features_of.output.weight
+        drawn = torch.randn(
+            batch,
+            *self.cameras.shape,
+            generator=generator,
+            dtype=like.dtype,
+            device=like.device if generator is None else generator.device,
+        )
+        return drawn.to(like.device)
+
+    def observe(
+        self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
+    ) -> UniSimState:
+        """The frame joins the last ones; where `first` it stands for all of them."""
+        frame = self.cameras.read(obs, state.frames[:, -1])
+        return self._arrived(state, frame, self.vectors.read(obs, state.vectors), first)
+
+    def _arrived(
+        self, state: UniSimState, frame: Tensor, vectors: Any, first: Tensor | None = None
+    ) -> UniSimState:
+        age = state.age if first is None else torch.where(first, 0, state.age)
+        frames = torch.cat([state.frames[:, 1:], frame[:, None]], 1)
+        alone = (age == 0)[:, None, None, None, None]
+        frames = torch.where(alone, frame[:, None], frames)
+        age = (age + 1).clamp(max=self.config.frames)
+        return UniSimState(frames, age, vectors, state.given, state.context)
+
+    def step(self, state: UniSimState, action: Tensor, noise: Tensor) -> Transition[UniSimState]:
+        """o_{t+1} denoised from `noise` in `config.flow.steps` steps, and what the heads read off
+        it; `action` `[B, 1, A]`, NaN where a part of it is not said."""
+        net, heads = self.averaged, self.config.heads
+        condition = self.condition(net, state, action[:, 0])
+        frame = self.denoised(net, state, condition, action[:, 0], noise).clamp(-1, 1)
+        doubt = None
+        if self.ensemble is not None:
+            doubt = self.ensemble.uncertainty(self.features(state), condition)
+        after = self._arrived(state, frame, state.vectors)
+        read = self.heads(self.features(after), condition)
+        after = after._replace(vectors={**read.sensors})
+        ends = read.ends if heads.continues else None
+        return Transition(
+            after,
+            reward=read.reward,
+            continues=None if ends is None else torch.sigmoid(-ends),
+            uncertainty=doubt,
+        )
+
+    def decode(self, state: UniSimState) -> dict[str, Tensor]:
+        """The last frame, images in 0..1, and the vectors in their own units."""
+        return {**self.cameras.show(state.frames[:, -1]), **self.vectors.show(state.vectors)}
+
+    # ------------------------------------------------------------------ optional parts
+
+    def features(self, state: UniSimState) -> Tensor:
+        """`[B, D]` of the last two frames."""
+        found: Tensor = self.features_of(state.frames)
+        return found
+
+    def observe_all(
+        self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
+    ) -> UniSimState:
+        """The states `[B, T, ...]` of a whole sequence; equal to a loop of `observe`."""
+        frames, age = self.histories(state, self.cameras.read_all(obs, state.frames[:, -1]), first)
+        rows = first.shape[1]
+        kept = tree.map(
+            lambda x: x[:, None].expand(-1, rows, *x.shape[1:]), (state.given, state.context)
+        )
+        return UniSimState(frames, age, self.vectors.read_all(obs, state.vectors), *kept)
+
+    def histories(self, state: UniSimState, frames: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """The K last frames `[B, T, K, C, h, w]` at each row of `frames` `[B, T, C, h, w]`, and
+        their ages `[B, T]`, going on from a state."""
+        known, (rows, steps) = self.config.frames, first.shape
+        at = torch.arange(steps, device=first.device).expand(rows, -1)
+        begun = torch.where(first, at, -1).cummax(1).values
+        age = torch.where(begun >= 0, at - begun, state.age[:, None] + at)
+        back = torch.arange(known - 1, -1, -1, device=first.device)
+        index = at[..., None] + known - torch.minimum(back, age[..., None])
+        all_frames = torch.cat([state.frames, frames], 1)
+        row = torch.arange(rows, device=first.device)[:, None, None]
+        return all_frames[row, index], (age + 1).clamp(max=known)
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Weights of the losses that `loss` returns."""
+        return loss.scales(self)
+
+    # ------------------------------------------------------------------ learning
+
+    def training_noise(
+        self, rows: int, steps: int, generator: Generator | None = None
+    ) -> TrainingNoise:
+        """All randomness of `loss` on `[rows, steps]` recorded rows, from one generator."""
+        return loss.training_noise(self, rows, steps, generator)
+
+    def loss(
+        self, batch: Batch, state: UniSimState, noise: TrainingNoise | Tensor
+    ) -> WorldModelLoss:
+        """Losses `[B, T]` of the next frame, shortcuts, reward, end, sensors and ensemble.
+
+        A row costs what it took to predict it; rows that begin an episode cost nothing. Noise is
+        drawn by `training_noise`; a tensor `[T, B, C, h, w]` stands for prediction from pure noise.
+        """
+        return loss.losses(self, batch, state, noise)
+
+    @torch.no_grad()
+    def after_update(self) -> None:
+        """The averaged weights follow; faster in the first updates."""
+        self.updates += 1
+        count = int(self.updates)
+        rate = 1 - min(self.config.average, (1 + count) / (10 + count))
+        pairs = list(self.averaged.parameters()), list(self.denoiser.parameters())
+        torch._foreach_lerp_(*pairs, rate)
+
+    # ------------------------------------------------------------------ parts
+
+    def condition(self, net: Denoiser, state: UniSimState, action: Tensor) -> Tensor:
+        """c `[B, W]` of an action `[B, A]` taken in a state."""
+        sensed = {n: v[:, None] for n, v in state.vectors.items()}
+        found: Tensor = net.conditions(action[:, None], state.context, sensed)
+        return found[:, 0]
+
+    def denoised(
+        self, net: Denoiser, state: UniSimState, condition: Tensor, action: Tensor, noise: Tensor
+    ) -> Tensor:
+        """The next frame `[B, C, h, w]` in -1..1, not yet clipped; with guidance in two passes."""
+        settings = self.config.flow
+        one = condition.new_ones(len(condition))
+        blank = None
+        if settings.guidance != 1:
+            sensed = {n: v[:, None] for n, v in state.vectors.items()}
+            drop = net.conditions.without()
+            blank = net.conditions(action[:, None], state.context, sensed, drop)[:, 0]
+
+        def predict(z: Tensor, level: float, step: float) -> Tensor:
+            given = one * level, one * (step if settings.steps > 1 else 0.0), one
+            clean = net(z, state.frames, condition, *given)
+            if blank is None:
+                return clean
+            free = net(z, state.frames, blank, *given)
+            return free + settings.guidance * (clean - free)
+
+        return flow.sample(predict, noise, settings.steps)
+
+
+def context_of(obs: Mapping[str, Space]) -> dict[str, Space]:
+    """Which of what is sensed is constant in an episode: text and which robot."""
+    return {n: s for n, s in obs.items() if n in ("text", "text_embedding", "embodiment")}

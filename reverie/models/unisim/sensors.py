@@ -1,0 +1,141 @@
+"""From what is sensed to frames in -1..1 and scaled vectors, and back.
+
+Legend: `B` batch, `T` rows, `C h w` image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reverie.core.model import Obs
+from reverie.core.spec import Space
+
+
+class Cameras:
+    """All images that are sensed as one, their channels after each other."""
+
+    def __init__(self, obs: Mapping[str, Space]) -> None:
+        self.spaces = {name: space for name, space in obs.items() if space.is_image}
+        if not self.spaces:
+            raise ValueError(
+                f"UniSim predicts pictures and is given {', '.join(obs) or 'nothing'}; add an "
+                "image (uint8 of shape (C, h, w)), with --env.pixels for example."
+            )
+        sizes = {name: space.shape[1:] for name, space in self.spaces.items()}
+        if len({*sizes.values()}) > 1:
+            raise ValueError(
+                f"The cameras have different sizes, {sizes}; UniSim sees cameras of one size. "
+                "Record them in one size, or leave some out."
+            )
+        height, width = next(iter(sizes.values()))
+        self.shape = (sum(s.shape[0] for s in self.spaces.values()), height, width)
+
+    def read(self, obs: Obs, last: Tensor) -> Tensor:
+        """`[B, C, h, w]` in -1..1, of the dtype of `last`, which stands where a camera is not."""
+        parts, start = [], 0
+        for name, space in self.spaces.items():
+            held = last[..., start : start + space.shape[0], :, :]
+            parts.append(self._one(obs, name, space, held))
+            start += space.shape[0]
+        return torch.cat(parts, -3)
+
+    def read_all(self, obs: Obs, last: Tensor) -> Tensor:
+        """`read` of all rows `[B, T, C, h, w]`."""
+        steps = next(obs[name].shape[1] for name in self.spaces if name in obs)
+        if not any(f"{name}.present" in obs for name in self.spaces):
+            return self.read(obs, last[:, None].expand(-1, steps, -1, -1, -1))
+        frames = []
+        for t in range(steps):
+            last = self.read({n: v[:, t] for n, v in obs.items()}, last)
+            frames.append(last)
+        return torch.stack(frames, 1)
+
+    def _one(self, obs: Obs, name: str, space: Space, last: Tensor) -> Tensor:
+        if name not in obs:
+            raise ValueError(
+                f"The camera {name!r} is missing; the model sees {', '.join(self.spaces)} and was "
+                f"given {', '.join(obs)}. Mark moments without a picture by '{name}.present'."
+            )
+        image = obs[name]
+        if tuple(image.shape[-3:]) != space.shape:
+            raise ValueError(
+                f"The picture {name!r} is {tuple(image.shape[-3:])}; this model sees pictures of "
+                f"{space.shape} (channels, height, width)."
+            )
+        scale = 127.5 if image.dtype == torch.uint8 else 0.5
+        frame = image.to(last.dtype) / scale - 1
+        there = obs.get(f"{name}.present")
+        return frame if there is None else torch.where(there[..., None, None, None], frame, last)
+
+    def show(self, frame: Tensor) -> dict[str, Tensor]:
+        """Each camera's picture in 0..1 from `[B, C, h, w]` in -1..1."""
+        sizes = [space.shape[0] for space in self.spaces.values()]
+        parts = ((frame + 1) / 2).split(sizes, -3)
+        return dict(zip(self.spaces, parts, strict=True))
+
+
+class Vectors:
+    """Proprioception: vectors of floats, scaled to -1..1 where they are bounded."""
+
+    def __init__(self, obs: Mapping[str, Space]) -> None:
+        known = ("text", "text_embedding", "embodiment")
+        self.spaces = {n: s for n, s in obs.items() if not s.is_image and n not in known}
+        for name, space in self.spaces.items():
+            if space.dtype not in ("float32", "float64") or len(space.shape) != 1:
+                raise ValueError(
+                    f"UniSim cannot read {name!r}, {space.dtype} of shape {space.shape}; it reads "
+                    "images, vectors of floats, a text and which robot it is. Leave it out."
+                )
+        self._bounds = {n: _bounds(s) for n, s in self.spaces.items()}
+
+    def zeros(self, batch: int, like: Tensor) -> dict[str, Tensor]:
+        """Before anything was sensed."""
+        return {n: like.new_zeros(batch, *s.shape) for n, s in self.spaces.items()}
+
+    def read(self, obs: Obs, last: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Scaled; where a sensor is not there, the last value stands."""
+        found = {}
+        for name, held in last.items():
+            middle, half = (x.to(held) for x in self._bounds[name])
+            value = (obs[name].to(held.dtype) - middle) / half
+            there = obs.get(f"{name}.present")
+            found[name] = value if there is None else torch.where(there[..., None], value, held)
+        return found
+
+    def read_all(self, obs: Obs, last: Mapping[str, Tensor]) -> dict[str, Any]:
+        """`read` of all rows `[B, T, ...]`."""
+        if not last:
+            return {}
+        rows, steps = list[dict[str, Tensor]](), obs[next(iter(last))].shape[1]
+        now: Mapping[str, Tensor] = last
+        for t in range(steps):
+            now = self.read({n: v[:, t] for n, v in obs.items()}, now)
+            rows.append(dict(now))
+        return {name: torch.stack([row[name] for row in rows], 1) for name in last}
+
+    def show(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Values in the sensors' own units."""
+        shown = {}
+        for name, value in vectors.items():
+            middle, half = (x.to(value) for x in self._bounds[name])
+            shown[name] = value * half + middle
+        return shown
+
+
+def _bounds(space: Space) -> tuple[Tensor, Tensor]:
+    """Middle and half of the range of each entry; 0 and 1 where it has no bounds."""
+    low, high = (
+        torch.tensor(bound, dtype=torch.float64).expand(space.size)
+        for bound in (space.low, space.high)
+    )
+    bounded = (high - low).isfinite()
+    zero = torch.zeros_like(low)
+    middle = torch.where(
+        bounded, (torch.where(bounded, low, zero) + torch.where(bounded, high, zero)) / 2, 0.0
+    )
+    half = torch.where(bounded, (torch.where(bounded, high - low, zero)) / 2, 1.0)
+    return middle, torch.where(half == 0, 1.0, half)
