@@ -39,8 +39,6 @@ class UniSimRecipe:
     data: DataConfig = field(default_factory=DataConfig)
     """Recorded episodes to learn from alone, or before acting: --data PATH with
     --training.updates, or with --training.prefill.updates."""
-    sensors: tuple[str, ...] = ()
-    """What of that which is sensed the model reads and predicts; empty: all of it."""
     model: UniSimConfig = field(default_factory=UniSimConfig)
     """Parts of the world model."""
     plan: MPCConfig = field(default_factory=lambda: MPCConfig(horizon=8, discount=0.99))
@@ -86,19 +84,9 @@ class UniSimRecipe:
         return "unisim"
 
     def build(self, obs: Mapping[str, Space], action: Space, dt: float) -> PlanningLearner:
-        """A new learner for these spaces, with weights drawn from the run's seed.
-
-        Raises:
-            ValueError: a sensor that was asked for is not there.
-        """
-        missing = [name for name in self.sensors if name not in obs]
-        if missing:
-            raise ValueError(
-                f"The sensors {', '.join(missing)} are not among what is sensed: {', '.join(obs)}."
-            )
-        seen = {name: obs[name] for name in self.sensors or obs}
+        """A new learner for these spaces, with weights drawn from the run's seed."""
         torch.manual_seed(self.training.seed)
-        model = UniSim(seen, action, dt, self.model)
+        model = UniSim(obs, action, dt, self.model)
         return PlanningLearner(model, self._planner, stores=False)
 
     def _planner(self, model: Any) -> MPC:
