@@ -35,7 +35,7 @@ class FlowConfig:
     """How the denoiser is trained and sampled."""
 
     steps: int = 1
-    """Denoising steps of one frame when the model is used; a power of two is what it trained for."""
+    """Denoising steps of a frame when the model is used; it is trained for powers of two."""
     guidance: float = 1.0
     """w of x = x_0 + w (x_c - x_0), x_0 predicted without conditions; 1 leaves x_0 out."""
     drop: float = 0.05

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reverie.core.spec import Space
 from reverie.models.unisim.config import HeadsConfig
+from reverie.models.unisim.unet import channels_last
 from reverie.nn.layers import MLP, precise
 
 LOOKED_AT = 2
@@ -53,7 +54,7 @@ class Features(nn.Module):
         )
         area = (height + self.pad[1]) // 16 * ((width + self.pad[0]) // 16)
         self.output = nn.Linear(128 * area, size)
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Features of the last frames, at least float32."""

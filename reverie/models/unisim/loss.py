@@ -5,8 +5,8 @@ For a row t with frame x and those before it, signal level tau, noise e and z = 
     flow      = mean (x^(z, tau, d = 0) - x)^2
     shortcut  = mean (x^(z, tau, d) - sg x*)^2,    x* = z + (1 - tau) (b' + b'') / 2,
 
-b' and b'' the velocities of two steps of d / 2 from z (eq. 7 of Hafner et al. 2025, "Training agents
-inside of scalable world models", in x-space). The frames before are noisy too in half of the rows
+b' and b'' the velocities of two steps of d / 2 from z (eq. 7 of Hafner et al. 2025, Dreamer 4, in
+x-space). The frames before are noisy too in half of the rows
 (diffusion forcing, Chen et al. 2024), and in some updates they are the model's own predictions.
 
 Legend: `B` batch, `T` rows, `K` frames looked back to, `P` conditions, `E` members, `C h w` image.
@@ -62,7 +62,7 @@ def training_noise(
         return drawn.to(like.device)
 
     def normal() -> Tensor:
-        return tree.unflatten(model.noise(rows * steps, generator), rows, steps)  # type: ignore[no-any-return]
+        return tree.unflatten(model.noise(rows * steps, generator), rows, steps)
 
     level = uniform(rows, steps) * (uniform(rows, steps) >= settings.start)
     context = settings.context * uniform(rows, steps) * (uniform(rows, steps) < 0.5)
@@ -140,8 +140,9 @@ def _before(state: UniSimState, states: UniSimState, context: Any) -> UniSimStat
     def shifted(before: Tensor, rows: Tensor) -> Tensor:
         return torch.cat([before[:, None], rows[:, :-1]], 1)
 
-    kept = (state.frames, state.age, state.vectors), (states.frames, states.age, states.vectors)
-    return type(state)(*tree.map(shifted, *kept), state.given, context)
+    before = (state.frames, state.age, state.vectors)
+    frames, age, vectors = tree.map(shifted, before, (states.frames, states.age, states.vectors))
+    return state._replace(frames=frames, age=age, vectors=vectors, context=context)
 
 
 def _conditions(

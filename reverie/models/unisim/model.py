@@ -7,6 +7,7 @@ Legend: `B` batch, `T` rows, `K` frames looked back to, `A` action, `C h w` imag
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -89,6 +90,8 @@ class UniSim(nn.Module):
     `step` has a gradient with respect to those of the heads alone.
     """
 
+    updates: Tensor
+
     def __init__(
         self,
         obs: Mapping[str, Space],
@@ -158,7 +161,8 @@ class UniSim(nn.Module):
         for name, space in self.spec.context.items():
             value = (context or {}).get(name)
             if value is None:
-                value = torch.zeros(batch, *space.shape, dtype=space.torch_dtype)
+                blank = math.nan if space.dtype.startswith("float") else 0
+                value = torch.full((batch, *space.shape), blank, dtype=space.torch_dtype)
             found[name] = value.to(like.device)
         return found
 
@@ -279,8 +283,9 @@ class UniSim(nn.Module):
         self.updates += 1
         count = int(self.updates)
         rate = 1 - min(self.config.average, (1 + count) / (10 + count))
-        pairs = list(self.averaged.parameters()), list(self.denoiser.parameters())
-        torch._foreach_lerp_(*pairs, rate)
+        slow: list[Tensor] = list(self.averaged.parameters())
+        fast: list[Tensor] = list(self.denoiser.parameters())
+        torch._foreach_lerp_(slow, fast, rate)
 
     # ------------------------------------------------------------------ parts
 

@@ -61,7 +61,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.output.weight)
         assert self.output.bias is not None
         nn.init.zeros_(self.output.bias)
-        self.to(memory_format=torch.channels_last)
+        channels_last(self)
 
     def forward(self, noisy: Tensor, before: Tensor, condition: Tensor) -> Tensor:
         """The clean frame `[N, C, h, w]`, at least float32.
@@ -80,7 +80,7 @@ class UNet(nn.Module):
         for i, blocks in enumerate(self.down):
             x = self.smaller[i - 1](x) if i else x
             x = x + self.places[i].to(x.dtype)
-            for block in blocks:  # type: ignore[union-attr]
+            for block in _list(blocks):
                 x = block(x, c)
             levels.append(x)
         for layer in self.attention:
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         for i, blocks in enumerate(self.up):
             x = F.interpolate(self.larger[i - 1](x), scale_factor=2.0) if i else x
             x = torch.cat([x, levels.pop()], 1)
-            for block in blocks:  # type: ignore[union-attr]
+            for block in _list(blocks):
                 x = block(x, c)
         x = precise(self.output(F.silu(self.norm(x))))
         change = F.pixel_shuffle(x, self.patch)[..., : noisy.shape[-2], : noisy.shape[-1]]
@@ -125,7 +125,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + W softmax(q k^T / sqrt(d)) v over all positions, in heads of 32 channels; W zero first."""
+    """x + W softmax(q k^T / sqrt(d)) v over all positions, in heads of 32 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -142,6 +142,18 @@ class Attention(nn.Module):
         parts = self.project(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(*parts.unbind(0)).transpose(1, 2).flatten(2)
         return x + self.output(mixed).unflatten(1, x.shape[-2:]).permute(0, 3, 1, 2)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Lay kernels out as convolutions on a CPU are fastest with."""
+    for parameter in module.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _list(module: nn.Module) -> nn.ModuleList:
+    assert isinstance(module, nn.ModuleList)
+    return module
 
 
 def places(channels: int, height: int, width: int) -> Tensor:
