@@ -50,6 +50,8 @@ class FlowConfig:
     """Steps in which the shortest shortcut divides the way, a power of two."""
     unroll: float = 0.5
     """Share of updates in which the model looks back to frames that it predicted itself."""
+    settle: int = 3000
+    """Updates before shortcuts and its own predictions are learnt from: they must be worth it."""
 
     def __post_init__(self) -> None:
         shares = (self.drop, self.start, self.context, self.shortcut, self.unroll)
@@ -58,7 +60,7 @@ class FlowConfig:
                 f"FlowConfig drop, start, context, shortcut and unroll are {shares}; they are "
                 "shares, 0 to 1."
             )
-        if self.steps < 1 or self.finest < 2 or self.finest & (self.finest - 1):
+        if self.steps < 1 or self.settle < 0 or self.finest < 2 or self.finest & (self.finest - 1):
             raise ValueError(
                 f"FlowConfig steps is {self.steps} and finest {self.finest}; give at least 1, and "
                 "a power of two."

@@ -105,13 +105,15 @@ def losses(
     past = _before(state, states, context)
     there = (~batch.first & (past.age > 0)).to(frames.dtype)
     condition = _conditions(model, batch, past, context, drawn.drop)
-    short = math.ceil(model.config.flow.shortcut * len(frames) - 1e-9)
-    if float(drawn.unroll) < model.config.flow.unroll and frames.shape[1] > 1:
+    settings = model.config.flow
+    settled = int(model.updates) >= settings.settle
+    short = math.ceil(settings.shortcut * len(frames) - 1e-9) if settled else 0
+    if settled and float(drawn.unroll) < settings.unroll and frames.shape[1] > 1:
         flowed = _unrolled(model, frames, past, condition, drawn)
     else:
         flowed = _predicted(model, frames, past, condition, drawn, max(1, len(frames) - short))
     found = {"flow": flowed * there}
-    if model.config.flow.shortcut:
+    if settings.shortcut:
         found["shortcut"] = there * _shortcuts(model, frames, past, condition, drawn, short)
     found |= {n: x * there for n, x in _read(model, batch, states, past, condition, drawn).items()}
     return WorldModelLoss(found, states)
@@ -162,20 +164,18 @@ def _predicted(
     count: int,
 ) -> Tensor:
     """The flow loss `[B, T]` of the first `count` sequences, all rows at once, from true frames."""
-    before = past.frames[:count]
-    level = 1 - noise.context[:count]
+    known = int(bool((past.age[:count, 0] > 0).any()))
+    part = slice(0, count), slice(1 - known, None)  # nothing stands before a window's first row
+    before, level = past.frames[part], 1 - noise.context[part]
     if model.config.flow.context:
-        before = flow.blend(
-            before, noise.before[:count, :, None], level[:, :, None].expand(before.shape[:3])
-        )
-    flat = tree.flatten_time(
-        (frames[:count], noise.start[:count], noise.level[:count], before, condition[:count], level)
-    )
-    x, start, tau, before, c, clean = flat
+        each = level[:, :, None].expand(before.shape[:3])
+        before = flow.blend(before, noise.before[part][:, :, None], each)
+    given = (frames[part], noise.start[part], noise.level[part], before, condition[part], level)
+    x, start, tau, before, c, clean = tree.flatten_time(given)
     z = flow.blend(x, start, tau)
     x_hat = model.denoiser(z, before, c, tau, torch.zeros_like(tau), clean)
-    loss = _squared(x_hat, x).unflatten(0, frames[:count].shape[:2])
-    return F.pad(loss, (0, 0, 0, len(frames) - count)) * (len(frames) / count)
+    loss = _squared(x_hat, x).unflatten(0, frames[part].shape[:2])
+    return F.pad(loss, (1 - known, 0, 0, len(frames) - count)) * (len(frames) / count)
 
 
 def _unrolled(
