@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+from reverie.nn.spacetime import SpaceTimeConfig
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,23 @@ class UNetConfig:
 
 
 @dataclass(frozen=True)
+class TransformerConfig:
+    """The denoiser that attends: a block-causal space-time transformer."""
+
+    patch: int = 8
+    """Pixels on a side of what becomes one token."""
+    net: SpaceTimeConfig = field(default_factory=SpaceTimeConfig)
+    """Its blocks; it keeps keys and values of window - 1 frames."""
+
+    def __post_init__(self) -> None:
+        if self.patch < 1 or self.net.window is None:
+            raise ValueError(
+                f"TransformerConfig patch is {self.patch} and net.window {self.net.window}; give "
+                "at least 1, and a number of frames: a state has one size."
+            )
+
+
+@dataclass(frozen=True)
 class FlowConfig:
     """How the denoiser is trained and sampled."""
 
@@ -49,7 +69,8 @@ class FlowConfig:
     finest: int = 32
     """Steps in which the shortest shortcut divides the way, a power of two."""
     unroll: float = 0.5
-    """Share of updates in which the model looks back to frames that it predicted itself."""
+    """Share of updates in which the U-Net looks back to frames that it predicted itself. The
+    transformer looks back to noisy frames instead."""
     settle: int = 3000
     """Updates before shortcuts and its own predictions are learnt from: they must be worth it."""
 
@@ -100,7 +121,10 @@ class UniSimConfig:
     """K, frames that are looked back to."""
     width: int = 256
     """C, numbers that describe action, sensors, text and noise level to the denoiser."""
+    backbone: Literal["unet", "transformer"] = "unet"
+    """Which denoiser."""
     unet: UNetConfig = field(default_factory=UNetConfig)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     average: float = 0.999

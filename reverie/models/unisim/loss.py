@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from reverie.models.unisim.model import UniSim, UniSimState
 
 
+SEEN = 0.3
+"""Share of frames that a transformer learns from as it will see them later, nearly clean."""
+
+
 class TrainingNoise(NamedTuple):
     """All randomness of one `loss`."""
 
@@ -66,6 +70,8 @@ def training_noise(
 
     level = uniform(rows, steps) * (uniform(rows, steps) >= settings.start)
     context = settings.context * uniform(rows, steps) * (uniform(rows, steps) < 0.5)
+    if model.config.backbone == "transformer":  # what it looks back to, too, when it is used
+        level = torch.where(uniform(rows, steps) < SEEN, 1 - context, level)
     names, members = len(model.denoiser.conditions.names), model.config.heads.members
     return TrainingNoise(
         normal(),
@@ -99,16 +105,16 @@ def losses(
     """See `UniSim.loss`."""
     drawn = noise if isinstance(noise, TrainingNoise) else _plain(model, batch, noise)
     obs = dict(batch.obs)
-    states = model.observe_all(state, batch.action, obs, batch.first, drawn.start)
+    states = model.observe_all(state, batch.action[:, :, None], obs, batch.first, drawn.start)
     frames = states.frames[:, :, -1]
     context = model.denoiser.conditions.encode(len(frames), state.given)
-    past = _before(state, states, context)
+    past = model.before(state, states, context)
     there = (~batch.first & (past.age > 0)).to(frames.dtype)
     condition = _conditions(model, batch, past, context, drawn.drop)
     settings = model.config.flow
     settled = int(model.updates) >= settings.settle
     short = math.ceil(settings.shortcut * len(frames) - 1e-9) if settled else 0
-    if settled and float(drawn.unroll) < settings.unroll and frames.shape[1] > 1:
+    if settled and _unrolls(model, drawn) and frames.shape[1] > 1:
         flowed = _unrolled(model, frames, past, condition, drawn)
     else:
         flowed = _predicted(model, frames, past, condition, drawn, max(1, len(frames) - short))
@@ -117,6 +123,10 @@ def losses(
         found["shortcut"] = there * _shortcuts(model, frames, past, condition, drawn, short)
     found |= {n: x * there for n, x in _read(model, batch, states, past, condition, drawn).items()}
     return WorldModelLoss(found, states)
+
+
+def _unrolls(model: UniSim, noise: TrainingNoise) -> bool:
+    return model.denoiser.unet is not None and float(noise.unroll) < model.config.flow.unroll
 
 
 def _plain(model: UniSim, batch: Batch, noise: Tensor) -> TrainingNoise:
@@ -134,17 +144,6 @@ def _plain(model: UniSim, batch: Batch, noise: Tensor) -> TrainingNoise:
         noise.new_ones(members, rows, steps),
         noise.new_ones(()),
     )
-
-
-def _before(state: UniSimState, states: UniSimState, context: Any) -> UniSimState:
-    """The state before each row, `[B, T, ...]`."""
-
-    def shifted(before: Tensor, rows: Tensor) -> Tensor:
-        return torch.cat([before[:, None], rows[:, :-1]], 1)
-
-    before = (state.frames, state.age, state.vectors)
-    frames, age, vectors = tree.map(shifted, before, (states.frames, states.age, states.vectors))
-    return state._replace(frames=frames, age=age, vectors=vectors, context=context)
 
 
 def _conditions(
@@ -170,11 +169,11 @@ def _predicted(
     if model.config.flow.context:
         each = level[:, :, None].expand(before.shape[:3])
         before = flow.blend(before, noise.before[part][:, :, None], each)
-    given = (frames[part], noise.start[part], noise.level[part], before, condition[part], level)
-    x, start, tau, before, c, clean = tree.flatten_time(given)
-    z = flow.blend(x, start, tau)
-    x_hat = model.denoiser(z, before, c, tau, torch.zeros_like(tau), clean)
-    loss = _squared(x_hat, x).unflatten(0, frames[part].shape[:2])
+    x, tau = frames[part], noise.level[part]
+    z = flow.blend(x, noise.start[part], tau)
+    zero, begins = torch.zeros_like(tau), _begins(past)[part]
+    x_hat = model.denoiser(z, before, condition[part], tau, zero, level, first=begins)[0]
+    loss = _squared(x_hat, x)
     return F.pad(loss, (1 - known, 0, 0, len(frames) - count)) * (len(frames) / count)
 
 
@@ -189,14 +188,15 @@ def _unrolled(
     one, costs = torch.ones_like(noise.level[:, 0]), list[Tensor]()
     known = min(model.config.frames, frames.shape[1] - 1)
     for t in range(frames.shape[1]):
-        x, tau, again = frames[:, t], noise.level[:, t], past.age[:, t] < model.config.frames
-        true = again | (t <= known)
+        x, tau = frames[:, t], noise.level[:, t]
+        true = (past.age[:, t] < model.config.frames) | (t <= known)
         seen = torch.where(true[:, None, None, None, None], past.frames[:, t], seen)
         if t < known:
             costs.append(torch.zeros_like(one))
             continue
         z = flow.blend(x, noise.start[:, t], tau)
-        x_hat = model.denoiser(z, seen, condition[:, t], tau, torch.zeros_like(tau), one)
+        rows = (x[:, None] for x in (z, seen, condition[:, t], tau, torch.zeros_like(tau), one))
+        x_hat = model.denoiser(*rows)[0][:, 0]
         costs.append(_squared(x_hat, x) * (frames.shape[1] / (frames.shape[1] - known)))
         seen = torch.cat([seen[:, 1:], x_hat.detach().clamp(-1, 1)[:, None]], 1)
     return torch.stack(costs, 1)
@@ -214,26 +214,32 @@ def _shortcuts(
     if not count:
         return frames.new_zeros(frames.shape[:2])
     last = slice(len(frames) - count, None)
-    flat = tree.flatten_time(
-        (frames[last], noise.start[last], past.frames[last], condition[last], noise.halving[last])
+    x, start, before, c, which = (
+        value[last] for value in (frames, noise.start, past.frames, condition, noise.halving)
     )
-    x, start, before, c, which = flat
     finest, choices = model.config.flow.finest, int(math.log2(model.config.flow.finest)) - 1
     step = 2.0 ** -(1 + (which * choices).floor())  # 1/2 .. 2/finest
-    inner = (which * choices) % 1.0
-    tau = (inner / step).floor() * step
-    z, one = flow.blend(x, start, tau), torch.ones_like(tau)
-    net, half = model.denoiser, step / 2
+    tau = ((which * choices) % 1.0 / step).floor() * step
+    z, one, half = flow.blend(x, start, tau), torch.ones_like(tau), step / 2
+    begins = _begins(past)[last]
+
+    def net(z: Tensor, level: Tensor, told: Tensor) -> Tensor:
+        found: Tensor = model.denoiser(z, before, c, level, told, one, first=begins)[0]
+        return found
+
     with torch.no_grad():
         told = torch.where(half <= 1 / finest, 0.0, half)
-        first = net(z, before, c, tau, told, one)
-        middle = flow.advance(z, first, tau, half)
-        second = net(middle, before, c, tau + half, told, one)
-        end = flow.advance(middle, second, tau + half, half)
-        aim = z + (end - z) * ((1 - tau) / step)[:, None, None, None]
-    loss = _squared(net(z, before, c, tau, step, one), aim.clamp(-1.5, 1.5))
-    loss = loss.unflatten(0, (count, -1))
+        middle = flow.advance(z, net(z, tau, told), tau, half)
+        end = flow.advance(middle, net(middle, tau + half, told), tau + half, half)
+        aim = z + (end - z) * ((1 - tau) / step)[..., None, None, None]
+    loss = _squared(net(z, tau, step), aim.clamp(-1.5, 1.5))
     return F.pad(loss, (0, 0, len(frames) - count, 0))
+
+
+def _begins(past: UniSimState) -> Tensor:
+    """Frames that see nothing before them, bool `[B, T]`: those after the first of an episode."""
+    found: Tensor = past.age <= 1
+    return found
 
 
 def _read(
@@ -266,6 +272,6 @@ def _read(
 
 
 def _squared(one: Tensor, two: Tensor) -> Tensor:
-    """Mean squared difference of frames in -1..1, `[N]`."""
-    away: Tensor = (one - two).square().flatten(1).mean(1)
+    """Mean squared difference of frames in -1..1, over their last three axes."""
+    away: Tensor = (one - two).square().mean((-3, -2, -1))
     return away

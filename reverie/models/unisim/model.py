@@ -19,18 +19,12 @@ from reverie.core.model import Batch, Obs, Transition, WorldModelLoss
 from reverie.core.spec import Output, Space, Spec
 from reverie.models.unisim import flow, loss
 from reverie.models.unisim.config import UniSimConfig
+from reverie.models.unisim.denoiser import Denoiser, stretches
 from reverie.models.unisim.heads import Ensemble, Features, Heads
 from reverie.models.unisim.loss import TrainingNoise
 from reverie.models.unisim.sensors import Cameras, Vectors
-from reverie.models.unisim.unet import UNet
-from reverie.nn.conditions import (
-    Conditions,
-    ConditionsConfig,
-    Context,
-    LevelEmbedding,
-    Part,
-    whole,
-)
+from reverie.nn.conditions import Context, Part, whole
+from reverie.nn.spacetime import Cache
 
 
 class UniSimState(NamedTuple):
@@ -47,40 +41,8 @@ class UniSimState(NamedTuple):
     """What is constant in the episode, by name `[B, ...]`: text, which robot."""
     context: Context
     """The same as the conditions read it."""
-
-
-class Denoiser(nn.Module):
-    """The weights that are averaged: conditions, noise level, U-Net."""
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        parts: tuple[Part, ...],
-        vectors: Mapping[str, Space],
-        context: Mapping[str, Space],
-        config: UniSimConfig,
-    ) -> None:
-        super().__init__()
-        sizes = ConditionsConfig(config.width, config.width)
-        self.conditions = Conditions(parts, vectors, context, sizes)
-        self.level = LevelEmbedding(config.width)
-        self.context_level = LevelEmbedding(config.width)
-        self.unet = UNet(shape, config.frames, config.width, config.unet)
-
-    def forward(
-        self,
-        z: Tensor,
-        before: Tensor,
-        condition: Tensor,
-        level: Tensor,
-        step: Tensor,
-        clean: Tensor,
-    ) -> Tensor:
-        """x^ `[N, C, h, w]` from z, the frames before, c `[N, W]`, tau, d and the signal level of
-        the frames before `[N]`."""
-        c = condition + self.level(level, step) + self.context_level(clean)
-        x: Tensor = self.unet(z, before, c)
-        return x
+    cache: Any
+    """What a transformer keeps of earlier frames; `()` with a U-Net."""
 
 
 class UniSim(nn.Module):
@@ -147,7 +109,8 @@ class UniSim(nn.Module):
         age = torch.zeros(batch, dtype=torch.int64, device=like.device)
         given = self._given(batch, context)
         vectors = self.vectors.zeros(batch, like)
-        return UniSimState(frames, age, vectors, given, self._told(batch, given))
+        told, cache = self._told(batch, given), self.averaged.empty(batch)
+        return UniSimState(frames, age, vectors, given, told, cache)
 
     def told(self, state: UniSimState, context: Obs) -> UniSimState:
         """The same moment under another context: a new instruction."""
@@ -186,18 +149,29 @@ class UniSim(nn.Module):
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
     ) -> UniSimState:
         """The frame joins the last ones; where `first` it stands for all of them."""
+        age = torch.where(first, 0, state.age)
         frame = self.cameras.read(obs, state.frames[:, -1])
-        return self._arrived(state, frame, self.vectors.read(obs, state.vectors), first)
+        cache = self._kept(state, frame, action[:, 0], age == 0)
+        return self._arrived(state._replace(age=age, cache=cache), frame, obs)
 
-    def _arrived(
-        self, state: UniSimState, frame: Tensor, vectors: Any, first: Tensor | None = None
-    ) -> UniSimState:
-        age = state.age if first is None else torch.where(first, 0, state.age)
+    def _arrived(self, state: UniSimState, frame: Tensor, obs: Obs | None) -> UniSimState:
+        """The state with one frame more; its vectors stay where nothing was sensed."""
+        vectors = state.vectors if obs is None else self.vectors.read(obs, state.vectors)
         frames = torch.cat([state.frames[:, 1:], frame[:, None]], 1)
-        alone = (age == 0)[:, None, None, None, None]
+        alone = (state.age == 0)[:, None, None, None, None]
         frames = torch.where(alone, frame[:, None], frames)
-        age = (age + 1).clamp(max=self.config.frames)
-        return UniSimState(frames, age, vectors, state.given, state.context)
+        age = (state.age + 1).clamp(max=self.config.frames)
+        return state._replace(frames=frames, age=age, vectors=vectors)
+
+    def _kept(self, state: UniSimState, frame: Tensor, action: Tensor, begun: Tensor) -> Any:
+        """The cache with a clean frame `[B, C, h, w]` that an action `[B, A]` led to."""
+        net = self.averaged
+        if net.patches is None:
+            return ()
+        one = frame.new_ones(len(frame), 1)
+        condition = self.condition(net, state, action)[:, None]
+        clean = frame[:, None], state.frames[:, None], condition, one, one * 0, one
+        return net.keep(state.cache, net(*clean, cache=state.cache)[1], begun)
 
     def step(self, state: UniSimState, action: Tensor, noise: Tensor) -> Transition[UniSimState]:
         """o_{t+1} denoised from `noise` in `config.flow.steps` steps, and what the heads read off
@@ -208,7 +182,8 @@ class UniSim(nn.Module):
         doubt = None
         if self.ensemble is not None:
             doubt = self.ensemble.uncertainty(self.features(state), condition)
-        after = self._arrived(state, frame, state.vectors)
+        cache = self._kept(state, frame, action[:, 0], state.age == 0)
+        after = self._arrived(state._replace(cache=cache), frame, None)
         read = self.heads(self.features(after), condition)
         after = after._replace(vectors={**read.sensors})
         ends = read.ends if heads.continues else None
@@ -234,12 +209,45 @@ class UniSim(nn.Module):
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
     ) -> UniSimState:
         """The states `[B, T, ...]` of a whole sequence; equal to a loop of `observe`."""
-        frames, age = self.histories(state, self.cameras.read_all(obs, state.frames[:, -1]), first)
+        seen = self.cameras.read_all(obs, state.frames[:, -1])
+        frames, age = self.histories(state, seen, first)
         rows = first.shape[1]
-        kept = tree.map(
+        given, told = tree.map(
             lambda x: x[:, None].expand(-1, rows, *x.shape[1:]), (state.given, state.context)
         )
-        return UniSimState(frames, age, self.vectors.read_all(obs, state.vectors), *kept)
+        vectors = self.vectors.read_all(obs, state.vectors)
+        states = UniSimState(frames, age, vectors, given, told, ())
+        if self.averaged.patches is None:
+            return states
+        return states._replace(cache=self._caches(state, states, action[:, :, 0], first))
+
+    @torch.no_grad()
+    def _caches(
+        self, state: UniSimState, states: UniSimState, action: Tensor, first: Tensor
+    ) -> Cache:
+        """The cache at each row `[B, T, ...]`: all frames pass at once, and each row sees its own
+        stretch of what they leave."""
+        net = self.averaged
+        past = self.before(state, states, state.context)
+        condition = net.conditions(action, state.context, past.vectors)
+        one = condition.new_ones(first.shape)
+        begun = first | (past.age == 0)
+        since = torch.cat([torch.zeros_like(begun[:, :1]), begun[:, :-1]], 1)
+        frames = states.frames[:, :, -1]
+        clean = frames, past.frames, condition, one, one * 0, one
+        entries = net(*clean, cache=state.cache, first=since)[1]
+        return stretches(state.cache, entries, begun)
+
+    def before(self, state: UniSimState, states: UniSimState, context: Context) -> UniSimState:
+        """The state before each row `[B, T, ...]`, without cache, in a context `[B, ...]`."""
+
+        def shifted(begin: Tensor, rows: Tensor) -> Tensor:
+            return torch.cat([begin[:, None], rows[:, :-1]], 1)
+
+        begin = (state.frames, state.age, state.vectors)
+        moved = tree.map(shifted, begin, (states.frames, states.age, states.vectors))
+        frames, age, vectors = moved
+        return UniSimState(frames, age, vectors, state.given, context, ())
 
     def histories(self, state: UniSimState, frames: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """The K last frames `[B, T, K, C, h, w]` at each row of `frames` `[B, T, C, h, w]`, and
@@ -308,11 +316,16 @@ class UniSim(nn.Module):
             blank = net.conditions(action[:, None], state.context, sensed, drop)[:, 0]
 
         def predict(z: Tensor, level: float, step: float) -> Tensor:
-            given = one * level, one * (step if settings.steps > 1 else 0.0), one
-            clean = net(z, state.frames, condition, *given)
+            told = one * level, one * (step if settings.steps > 1 else 0.0), one
+
+            def given(c: Tensor) -> Tensor:
+                rows = (x[:, None] for x in (z, state.frames, c, *told))
+                return net(*rows, cache=state.cache)[0][:, 0]
+
+            clean = given(condition)
             if blank is None:
                 return clean
-            free = net(z, state.frames, blank, *given)
+            free = given(blank)
             return free + settings.guidance * (clean - free)
 
         return flow.sample(predict, noise, settings.steps)
