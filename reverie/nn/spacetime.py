@@ -286,7 +286,7 @@ class SpaceTime(nn.Module):
         """The cache with frames at its end, the oldest gone; `entries` as `forward` returned them.
 
         Everything is moved by as many frames. A ring would write in one place, but a cache is a
-        value: it would be copied first, which takes as long (1.2 times, on one core).
+        value: it would be copied first, which takes as long (1.0 to 1.2 times).
         """
         window, length = self.config.window, self._length()
 

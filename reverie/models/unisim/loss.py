@@ -61,27 +61,27 @@ def training_noise(
     settings, like = model.config.flow, model.features_of.output.weight
     device = like.device if generator is None else generator.device
 
-    def uniform(*shape: int) -> Tensor:
+    def uniform_noise(*shape: int) -> Tensor:
         drawn = torch.rand(shape, generator=generator, device=device, dtype=like.dtype)
         return drawn.to(like.device)
 
-    def normal() -> Tensor:
+    def normal_noise() -> Tensor:
         return tree.unflatten(model.noise(rows * steps, generator), rows, steps)
 
-    level = uniform(rows, steps) * (uniform(rows, steps) >= settings.start)
-    context = settings.context * uniform(rows, steps) * (uniform(rows, steps) < 0.5)
+    level = uniform_noise(rows, steps) * (uniform_noise(rows, steps) >= settings.start)
+    context = settings.context * uniform_noise(rows, steps) * (uniform_noise(rows, steps) < 0.5)
     if model.config.backbone == "transformer":  # what it looks back to, too, when it is used
-        level = torch.where(uniform(rows, steps) < SEEN, 1 - context, level)
+        level = torch.where(uniform_noise(rows, steps) < SEEN, 1 - context, level)
     names, members = len(model.denoiser.conditions.names), model.config.heads.members
     return TrainingNoise(
-        normal(),
+        normal_noise(),
         level,
-        uniform(rows, steps),
+        uniform_noise(rows, steps),
         context,
-        normal() if settings.context else like.new_zeros(()).expand(rows, steps, 1, 1, 1),
-        uniform(rows, steps, names) < settings.drop,
-        (uniform(members, rows, steps) < 0.5).to(like.dtype),
-        uniform(),
+        normal_noise() if settings.context else like.new_zeros(()).expand(rows, steps, 1, 1, 1),
+        uniform_noise(rows, steps, names) < settings.drop,
+        (uniform_noise(members, rows, steps) < 0.5).to(like.dtype),
+        uniform_noise(),
     )
 
 

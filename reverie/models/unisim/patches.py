@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.models.unisim.config import TransformerConfig
-from reverie.models.unisim.unet import places
+from reverie.models.unisim.unet import fill_places
 from reverie.nn.layers import precise
 from reverie.nn.spacetime import Cache, SpaceTime
 
@@ -33,7 +33,8 @@ class Patches(nn.Module):
         grid = (shape[1] + self.pad[1]) // config.patch, (shape[2] + self.pad[0]) // config.patch
         area, size = config.patch**2, config.net.width
         self.input = nn.Linear(shape[0] * (frames + 1) * area, size)
-        self.places = nn.Parameter(places(size, *grid).flatten(2).transpose(1, 2).contiguous())
+        self.places = nn.Parameter(torch.empty(1, size, *grid))
+        fill_places(self.places)
         self.net = SpaceTime(config.net, grid, condition=width)
         self.norm = nn.LayerNorm(size)
         self.output = nn.Linear(size, shape[0] * area)
@@ -62,7 +63,7 @@ class Patches(nn.Module):
             x = F.pad(x, (0, self.pad[0], 0, self.pad[1]), mode="replicate")
         x = F.pixel_unshuffle(x, self.patch)
         rows = x.flatten(2).transpose(1, 2).unflatten(0, noisy.shape[:2])
-        tokens = self.input(rows) + self.places
+        tokens = self.input(rows) + self.places.flatten(2).transpose(1, 2)
         y, kept = self.net(tokens, condition, cache, first)
         y = precise(self.output(self.norm(y))).flatten(0, 1).transpose(1, 2)
         change = F.pixel_shuffle(y.unflatten(2, x.shape[-2:]), self.patch)

@@ -42,8 +42,11 @@ class UNet(nn.Module):
         area = config.patch**2
         self.input = nn.Conv2d(shape[0] * (frames + 1) * area, channels[0], 3, padding=1)
         self.places = nn.ParameterList(
-            nn.Parameter(places(c, size[0] >> i, size[1] >> i)) for i, c in enumerate(channels)
+            nn.Parameter(torch.empty(1, c, size[0] >> i, size[1] >> i))
+            for i, c in enumerate(channels)
         )
+        for maps in self.places:
+            fill_places(maps)
         count = config.blocks
         self.down = nn.ModuleList(
             nn.ModuleList(Residual(c, c, width) for _ in range(count)) for c in channels
@@ -156,15 +159,17 @@ def _list(module: nn.Module) -> nn.ModuleList:
     return module
 
 
-def places(channels: int, height: int, width: int) -> Tensor:
-    """Maps of position to begin with `[1, c, h, w]`: random mixtures of row and column and their
-    sines and cosines, of half a wave to 8 waves across the picture."""
-    maps = []
+@torch.no_grad()
+def fill_places(maps: Tensor) -> None:
+    """Fill maps of position `[1, c, h, w]`: random mixtures of row and column and their sines and
+    cosines, of half a wave to 8 waves across the picture."""
+    count, height, width = maps.shape[1:]
+    lines = []
     for axis, size in enumerate((height, width)):
         x = (torch.arange(size) + 0.5) / size * 2 - 1
         waves = [math.pi * 2.0 ** (i - 1) * x for i in range(OCTAVES)]
         for wave in [x, *(f(w) for w in waves for f in (torch.sin, torch.cos))]:
             line = wave[:, None] if axis == 0 else wave[None]
-            maps.append(line.expand(height, width))
-    mixture = torch.randn(channels, len(maps)) / math.sqrt(len(maps))
-    return torch.einsum("cm,mhw->chw", mixture, torch.stack(maps))[None].contiguous()
+            lines.append(line.expand(height, width))
+    mixture = torch.randn(count, len(lines)) / math.sqrt(len(lines))
+    maps.copy_(torch.einsum("cm,mhw->chw", mixture, torch.stack(lines))[None])
