@@ -111,6 +111,7 @@ def available() -> tuple[Family, ...]:
     for name, about, module, extra in (
         ("dmc", "DeepMind Control Suite: MuJoCo robots", "dm_control", "dmc"),
         ("gym", "Gymnasium: everything registered there", "gymnasium", "gym"),
+        ("crafter", "Crafter: survive in a small open world", "crafter", "crafter"),
     ):
         installed = find_spec(module) is not None
         names = _full(name, _tasks(name)) if installed else ()
@@ -136,6 +137,10 @@ def _tasks(family: str) -> tuple[str, ...]:
         from reverie.envs.dm_control import tasks
 
         return tasks()
+    if family == "crafter":
+        from reverie.envs.crafter import TASKS
+
+        return TASKS
     from reverie.envs.gymnasium import names
 
     return names()
@@ -185,6 +190,16 @@ def _make_gym(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
     return from_gymnasium(env, config.name, **fields)
 
 
+def _make_crafter(task: str, config: EnvConfig, extra: dict[str, Any]) -> Env:
+    from reverie.envs.crafter import TASKS, Crafter
+
+    if task not in TASKS:
+        raise ValueError(_unknown(config.name))
+    if config.camera:
+        raise ValueError(f"{config.name} has one view and no camera {config.camera!r}.")
+    return adapt(Crafter(task), config)
+
+
 def adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
     """A simulator as an environment, driven and seen as the config says."""
     return Adapter(
@@ -200,6 +215,7 @@ def adapt(simulator: Simulator, config: EnvConfig) -> Adapter:
 
 _Builder = Callable[[str, EnvConfig, dict[str, Any]], Env]
 _BUILDERS: dict[str, _Builder] = {
+    "crafter": _make_crafter,
     "dmc": _make_dmc,
     "gym": _make_gym,
     "scene": _make_scene,

@@ -3,7 +3,7 @@ repeated, and where rows are checked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -22,12 +22,18 @@ from reverie.envs.env import (
 from reverie.envs.physics import Physics, physics_of
 
 _SEEDS = 2**32
+Draw = Callable[[int, int], np.ndarray]
+"""From height and width [pixels] to a picture, uint8 `[height, width, 3]`."""
 
 
 class Simulator(Protocol):
     """A world that advances one frame at a time, in its own units.
 
-    One whose clock ends every episode may say after how many frames: `frames`, an integer.
+    One whose clock ends every episode may say after how many frames: `frames`, an integer. Sensors
+    that are no state but something told, such as an instruction, may be named in `beside`, a tuple:
+    they are observed beside pictures whatever `with_state` says. More cameras than that of
+    `picture` may stand in `views`: the names of their sensors, and what draws them, called as
+    `picture` is.
     """
 
     name: str
@@ -68,8 +74,8 @@ class Adapter:
 
     Actions in [-1, 1] are clipped and scaled to the simulator's bounds, entry by entry; an entry
     with an infinite bound keeps its own scale. With `pixels` the observation "image" is a picture,
-    uint8 `[3, h, w]`, drawn once per decision; with `physics` the observation "physics" is the
-    whole state of a MuJoCo simulator, float64.
+    uint8 `[3, h, w]`, drawn once per decision, and so are the simulator's other views; with
+    `physics` the observation "physics" is the whole state of a MuJoCo simulator, float64.
 
     `decisions` is how many an episode has that nothing but a clock ends; 0 where there is no clock.
     """
@@ -89,19 +95,25 @@ class Adapter:
         self._physics = physics_of(simulator) if physics else None
         self._max_decisions = max_decisions
         self._picture_size = size if pixels else None
+        self._views: Mapping[str, Draw] = getattr(simulator, "views", {}) if pixels else {}
         self._decision = 0
         self._seed: int | None = None
         self._over = True
         self._scale = _Scale(simulator.action)
-        self._state = {} if pixels and not with_state else dict(simulator.obs)
-        if pixels and "image" in self._state:
+        beside = getattr(simulator, "beside", ())
+        everything = with_state or not pixels
+        self._state = {k: s for k, s in simulator.obs.items() if everything or k in beside}
+        cameras = ("image", *self._views) if pixels else ()
+        for camera in self._state.keys() & set(cameras):
             raise ValueError(
-                f"{simulator.name} observes an 'image' by itself; leave out pixels, or with_state."
+                f"{simulator.name} observes an {camera!r} by itself; leave out pixels, or "
+                "with_state."
             )
         self.name = simulator.name
         self.obs: Mapping[str, Space] = dict(self._state)
         if pixels:
-            self.obs = {"image": Space((3, *size), "uint8", 0, 255), **self._state}
+            picture = Space((3, *size), "uint8", 0, 255)
+            self.obs = {**dict.fromkeys(cameras, picture), **self._state}
         if self._physics:
             if "physics" in self.obs:
                 raise ValueError(
@@ -158,7 +170,10 @@ class Adapter:
         """A picture of the present, uint8 `[height, width, 3]`."""
         if self._seed is None:
             raise EnvError(f"{self.name}: reset it before it is drawn.")
-        image = np.asarray(self._simulator.picture(height, width))
+        return self._drawn(self._simulator.picture, height, width)
+
+    def _drawn(self, draw: Draw, height: int, width: int) -> np.ndarray:
+        image = np.asarray(draw(height, width))
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise RenderError(
                 f"{self.name} drew {image.dtype} of shape {image.shape}; "
@@ -202,7 +217,8 @@ class Adapter:
     def _row(self, reward: float, first: bool, last: bool, terminated: bool) -> Row:
         obs: dict[str, Any] = dict(self._simulator.observe()) if self._state else {}
         if self._picture_size:
-            obs["image"] = np.moveaxis(self.render(*self._picture_size), -1, 0)
+            for name, draw in {"image": self._simulator.picture, **self._views}.items():
+                obs[name] = np.moveaxis(self._drawn(draw, *self._picture_size), -1, 0)
         if self._physics:
             obs["physics"] = self._physics.read()
         row = Row(obs, reward, first, last, terminated)

@@ -79,6 +79,20 @@ class MujocoCamera:
                 drawing.target.free()
 
 
+def cameras(
+    model: Any, data: Any, names: str, look: Look, view: Mapping[str, Any] | None = None
+) -> dict[str, MujocoCamera]:
+    """The cameras of "front, side" by the sensors that they make: the first makes "image", each
+    other one "image_" and its name."""
+    found: dict[str, MujocoCamera] = {}
+    for name in (part.strip() for part in names.split(",")):
+        sensor = "image_" + name.replace(".", "_") if found else "image"
+        if sensor in found:
+            raise ValueError(f"Camera {name!r} is named twice in {names!r}; name each one once.")
+        found[sensor] = MujocoCamera(model, data, name, look, view)
+    return found
+
+
 class _Drawing:
     """MuJoCo's scene and its framebuffer in the GL context of one thread."""
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from reverie.core.spec import Space
 from reverie.envs import opengl
-from reverie.envs.camera import LOOKS, MujocoCamera
+from reverie.envs.camera import LOOKS, cameras
 from reverie.envs.env import Quality
 from reverie.envs.physics import Workings
 
@@ -57,7 +57,8 @@ _UNITS_OF_DOMAIN = {
 
 
 class DmControl:
-    """One task of the suite as a `Simulator`; `task` is "walker_walk", `camera` a name or number.
+    """One task of the suite as a `Simulator`; `task` is "walker_walk", `camera` a name or
+    number, or several with commas between.
 
     Every observation keeps its own key; scalars become vectors of one entry. A final discount of 0
     is a termination; any other end is a time limit.
@@ -71,7 +72,8 @@ class DmControl:
         physics = self._env.physics
         _without_own_renderer(physics)
         camera = camera or _USUAL_CAMERA.get(domain, "0")
-        self._camera = MujocoCamera(physics.model.ptr, physics.data.ptr, camera, LOOKS[quality])
+        self._cameras = cameras(physics.model.ptr, physics.data.ptr, camera, LOOKS[quality])
+        self.views = {name: one.picture for name, one in self._cameras.items() if name != "image"}
         units = {**_UNITS, **_UNITS_OF_DOMAIN.get(domain, {})}
         self.name = f"dmc:{task}"
         self.obs: Mapping[str, Space] = {
@@ -99,7 +101,8 @@ class DmControl:
         """Reseed the task's generator, from which the suite draws everything, and reset."""
         self._env.task.random.seed(seed)
         self._sensed = self._env.reset().observation
-        self._camera.refresh()
+        for camera in self._cameras.values():
+            camera.refresh()
 
     def advance(self, action: np.ndarray) -> tuple[float, bool, bool]:
         """One control step."""
@@ -141,12 +144,13 @@ class DmControl:
         return Workings(model, data, up_to_date, partial(task.get_observation, physics), frame)
 
     def picture(self, height: int, width: int) -> np.ndarray:
-        """From the chosen camera."""
-        return self._camera.picture(height, width)
+        """From the chosen camera, the first of several."""
+        return self._cameras["image"].picture(height, width)
 
     def close(self) -> None:
         """Free the renderer and the physics."""
-        self._camera.close()
+        for camera in self._cameras.values():
+            camera.close()
         self._env.close()
 
 

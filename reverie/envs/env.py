@@ -92,7 +92,8 @@ class EnvConfig:
     size: tuple[int, int] = (64, 64)
     """Height and width of the observed picture [pixels]."""
     camera: str = ""
-    """Name or number of a MuJoCo camera; empty for the task's usual one."""
+    """Name or number of a MuJoCo camera; empty for the task's usual one. Several with commas
+    between: "front,side" makes the sensors "image", of the first, and "image_side"."""
     quality: Quality = "fast"
     """Of MuJoCo pictures: fast (no shadows, reflections, sky or smoothing) or full."""
     max_decisions: int = 0

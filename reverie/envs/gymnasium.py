@@ -13,7 +13,7 @@ import numpy as np
 from reverie.core.spec import Space
 from reverie.envs import opengl
 from reverie.envs.adapter import Adapter
-from reverie.envs.camera import LOOKS, MujocoCamera
+from reverie.envs.camera import LOOKS, MujocoCamera, cameras
 from reverie.envs.env import Quality, RenderError
 from reverie.envs.physics import Workings
 
@@ -144,7 +144,9 @@ class GymnasiumSimulator:
             repeatable = not (spec and spec.nondeterministic)
         self.repeatable = repeatable
         self._sensed: Any = None
-        self._camera = _mujoco_camera(env, camera, quality)
+        self._cameras = _mujoco_cameras(env, camera, quality)
+        self._camera = self._cameras.get("image")
+        self.views = {key: one.picture for key, one in self._cameras.items() if key != "image"}
         if camera and self._camera is None:
             raise ValueError(
                 f"{self.name} draws itself; a camera ({camera!r}) can be chosen in MuJoCo "
@@ -217,8 +219,8 @@ class GymnasiumSimulator:
 
     def close(self) -> None:
         """Close the environment."""
-        if self._camera is not None:
-            self._camera.close()
+        for camera in self._cameras.values():
+            camera.close()
         self._env.close()
 
 
@@ -297,9 +299,7 @@ def _read_inside(key: Any, read: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _one_hot(size: int, choice: int) -> np.ndarray:
-    vector = np.zeros(size, np.float32)
-    vector[choice] = 1
-    return vector
+    return np.eye(1, size, choice, dtype=np.float32)[0]
 
 
 def _one_hots(sizes: list[int], starts: list[int], value: Any) -> np.ndarray:
@@ -374,15 +374,15 @@ def _dt(env: Any) -> float:
     return 1 / float(fps) if fps else _DEFAULT_DT
 
 
-def _mujoco_camera(env: Any, camera: str, quality: Quality) -> MujocoCamera | None:
-    """A camera into an environment that leaves drawing to Gymnasium's own MuJoCo renderer."""
+def _mujoco_cameras(env: Any, camera: str, quality: Quality) -> dict[str, MujocoCamera]:
+    """Cameras into an environment that leaves drawing to Gymnasium's own MuJoCo renderer."""
     world = env.unwrapped
     if getattr(type(world).render, "__module__", "") != _MUJOCO_ENV:
-        return None
+        return {}
     view = dict(getattr(world.mujoco_renderer, "default_cam_config", None) or {})
-    cameras = [world.model.camera(k).name for k in range(world.model.ncam)]
-    usual = "track" if "track" in cameras else "-1"
-    return MujocoCamera(world.model, world.data, camera or usual, LOOKS[quality], view)
+    names = [world.model.camera(k).name for k in range(world.model.ncam)]
+    usual = "track" if "track" in names else "-1"
+    return cameras(world.model, world.data, camera or usual, LOOKS[quality], view)
 
 
 def _is_env(value: Any) -> bool:

@@ -10,6 +10,7 @@ Legend: `B` rows, `A` action.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,10 +18,15 @@ import torch
 from torch import Generator, Tensor
 
 from reverie.core.model import Obs
+from reverie.envs.instructions import follow
+from reverie.envs.room import wander
 
 Row = Mapping[str, np.ndarray]
 Script = Callable[[Row], np.ndarray]
 """From what one environment senses to its action `[A]`, within the bounds of the action."""
+Path = Callable[[int, int], np.ndarray]
+"""From a number that an episode has for its own, and how many actions were taken in it, to the next
+action `[A]`."""
 
 
 def swing_up(row: Row) -> np.ndarray:
@@ -72,24 +78,32 @@ def push(row: Row) -> np.ndarray:
 SCRIPTS: dict[str, tuple[Script, tuple[str, ...]]] = {
     "toy:pendulum": (swing_up, ("orientation", "velocity")),
     "gym:gym_pusht/PushT-v0": (push, ("state",)),
+    "toy:tabletop": (follow, ("image", "text")),
 }
 """Name of an environment -> its script, and the sensors that it reads."""
 
 
+PATHS: dict[str, Path] = {"toy:room": wander}
+"""Name of an environment -> its path. What is sensed when an episode begins gives the episode its
+number: another beginning, another path, and the same one again from the same beginning."""
+
+
 class Scripted:
-    """An agent that acts by the script of an environment, without memory.
+    """An agent that acts by the script of an environment, or takes one of its paths.
 
     Raises:
         ValueError: there is no script for it, or the sensors that the script reads are not sensed.
     """
 
     def __init__(self, env: str, obs: Mapping[str, object]) -> None:
-        if env not in SCRIPTS:
+        if env not in SCRIPTS and env not in PATHS:
             raise ValueError(
-                f"There is no script for {env!r}; there are some for {', '.join(SCRIPTS)}, and "
+                f"There is no script for {env!r}; there are some for "
+                f"{', '.join([*SCRIPTS, *PATHS])}, and "
                 "scenarios have their own solutions. Name your own as module:function."
             )
-        self._script, needs = SCRIPTS[env]
+        self._env = env
+        needs = () if env in PATHS else SCRIPTS[env][1]
         lacking = [name for name in needs if name not in obs]
         if lacking:
             raise ValueError(
@@ -98,19 +112,31 @@ class Scripted:
             )
 
     def begin(self, batch: int, obs: Obs | None = None) -> Tensor:
-        """Nothing to remember, `[B, 0]`."""
-        return torch.zeros(batch, 0)
+        """The number of the episode, and how many actions were taken in it, `[B, 2]`."""
+        return torch.zeros(batch, 2, dtype=torch.int64)
 
     def act(
         self, memory: Tensor, obs: Obs, first: Tensor, generator: Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """What the script says, `[B, A]`."""
-        rows = {name: value.cpu().numpy() for name, value in obs.items()}
-        chosen = [
-            self._script({name: value[b] for name, value in rows.items()})
-            for b in range(len(first))
-        ]
+        values = {name: value.cpu().numpy() for name, value in obs.items()}
+        rows = [{name: value[b] for name, value in values.items()} for b in range(len(first))]
+        if self._env in PATHS:
+            path, counts = PATHS[self._env], memory.tolist()
+            counts = [
+                [_number(row), 0] if begins else count
+                for row, begins, count in zip(rows, first.tolist(), counts, strict=True)
+            ]
+            chosen = [path(number, age) for number, age in counts]
+            memory = torch.tensor(counts) + torch.tensor([0, 1])
+        else:
+            chosen = [SCRIPTS[self._env][0](row) for row in rows]
         return torch.from_numpy(np.stack(chosen)), memory
+
+
+def _number(row: Row) -> int:
+    """Of an episode, from what is sensed at its beginning."""
+    return zlib.crc32(b"".join(np.ascontiguousarray(row[name]).tobytes() for name in sorted(row)))
 
 
 class OpenLoop:

@@ -1,7 +1,8 @@
-"""Two tasks in plain numpy, for a first run without a simulator and for tests.
+"""Tasks in plain numpy, for a first run without a simulator and for tests.
 
 A pendulum that must be swung up (continuous action, truncated), and a pole on a cart that must not
-fall (discrete action, terminated). Both draw themselves, so pictures need no GL library either.
+fall (discrete action, terminated); in files of their own, a table on which a sentence says what to
+do, and a camera in a room. All draw themselves, so pictures need no GL library either.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 
 from reverie.core.spec import Space
 from reverie.envs.adapter import Simulator
+from reverie.envs.room import Room
+from reverie.envs.tabletop import Tabletop
 
 _GRAVITY = 9.81  # [m/s^2]
 _SUBSTEPS = 10
@@ -162,5 +165,10 @@ def _draw(height: int, width: int, reach: float, capsules: list[_Capsule]) -> np
     return image.round().astype(np.uint8)
 
 
-TASKS: dict[str, type[Simulator]] = {"pendulum": Pendulum, "balance": Balance}
+TASKS: dict[str, type[Simulator]] = {
+    "pendulum": Pendulum,
+    "balance": Balance,
+    "room": Room,
+    "tabletop": Tabletop,
+}
 """By the name after "toy:"."""

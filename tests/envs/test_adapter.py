@@ -226,3 +226,23 @@ def test_errors_of_the_simulator_leave_with_a_note_of_where():
     with pytest.raises(ZeroDivisionError) as error:
         env.step(np.zeros(2))
     assert "test:recorder, at decision 1 of the episode with seed 5" in error.value.__notes__[0]
+
+
+def test_what_is_told_and_further_views_stand_beside_the_picture():
+    simulator = Recorder(TORQUE)
+    simulator.views = {"image_top": lambda h, w: np.full((h, w, 3), 7, np.uint8)}
+    assert set(Adapter(simulator).obs) == {"frame"}
+    assert set(Adapter(simulator, pixels=True).obs) == {"image", "image_top"}
+    simulator.beside = ("frame",)
+    env = Adapter(simulator, pixels=True, size=(8, 12))
+    assert set(env.obs) == {"image", "image_top", "frame"}
+    row = env.reset(0)
+    assert row.obs["image_top"].shape == (3, 8, 12)
+    assert (row.obs["image_top"] == 7).all()
+    assert not row.obs["image"].any()
+    simulator.views = {"image_top": lambda h, w: np.zeros((h, w), np.uint8)}
+    with pytest.raises(RenderError, match="test:recorder drew uint8"):
+        Adapter(simulator, pixels=True).reset(0)
+    simulator.views = {"frame": lambda h, w: np.zeros((h, w, 3), np.uint8)}
+    with pytest.raises(ValueError, match="observes an 'frame' by itself"):
+        Adapter(simulator, pixels=True)

@@ -111,6 +111,32 @@ def test_an_unknown_camera_names_those_that_exist():
     assert not np.array_equal(side.reset(0).obs["image"], back.reset(0).obs["image"])
 
 
+def test_two_cameras_and_the_joints_are_observed_together():
+    for name, first, second in (
+        ("dmc:walker_walk", "side", "back"),
+        ("gym:HalfCheetah-v5", "track", "-1"),
+    ):
+        both = make(name, pixels=True, with_state=True, camera=f"{first}, {second}", size=(32, 48))
+        cameras = {"image": first, f"image_{second}": second}
+        own = set(make(name).obs)
+        assert set(both.obs) == {*cameras, *own}
+        row = both.reset(0)
+        row = both.step(np.ones(both.action.shape))
+        for sensor, camera in cameras.items():
+            one = make(name, pixels=True, camera=camera, size=(32, 48))
+            one.reset(0)
+            alone = one.step(np.ones(one.action.shape)).obs["image"]
+            np.testing.assert_array_equal(row.obs[sensor], alone)
+            one.close()
+        assert not np.array_equal(row.obs["image"], row.obs[f"image_{second}"])
+        both.close()
+
+
+def test_a_camera_named_twice_is_refused():
+    with pytest.raises(ValueError, match="'side' is named twice"):
+        make("dmc:walker_walk", pixels=True, camera="back,side,side")
+
+
 def test_fast_is_several_times_faster_than_full(walker):
     full = make("dmc:walker_walk", pixels=True, quality="full")
 

@@ -45,8 +45,10 @@ def test_a_config_and_options_say_the_same():
 
 def test_families_are_listed_with_their_tasks():
     families = {family.name: family for family in available()}
-    assert set(families) == {"toy", "scene", "dmc", "gym", "scenario"}
-    assert families["toy"].names == ("toy:pendulum", "toy:balance")
+    assert set(families) == {"toy", "scene", "dmc", "gym", "crafter", "scenario"}
+    assert families["toy"].names[:2] == ("toy:pendulum", "toy:balance")
+    assert families["toy"].names[2:] == ("toy:room", "toy:tabletop")
+    assert families["crafter"].names == ("crafter:reward", "crafter:noreward")
     assert "dmc:walker_walk" in families["dmc"].names
     assert "gym:CartPole-v1" in families["gym"].names
     assert "gym:CartPole-v0" not in families["gym"].names

@@ -47,6 +47,36 @@ def test_a_script_without_its_sensors_or_its_environment_is_refused() -> None:
         Scripted("toy:balance", {})
 
 
+def test_the_table_is_played_by_sight_with_nothing_but_picture_and_text() -> None:
+    env = make("toy:tabletop", pixels=True)
+    agent = Scripted(env.name, env.obs)
+    done = [sum(row.reward for row in play(env, agent, seed)) for seed in range(5)]
+    assert min(done) > 0.9
+    with pytest.raises(ValueError, match="image, text"):
+        Scripted(env.name, {"state": None, "text": None})
+
+
+def test_a_path_belongs_to_its_beginning_and_not_to_its_neighbours() -> None:
+    agent = Scripted("toy:room", {"image": None})
+    pictures = torch.arange(3 * 12, dtype=torch.uint8).reshape(3, 3, 2, 2)
+
+    def walk(rows: list[int], steps: int, again: int = -1) -> torch.Tensor:
+        memory, taken = agent.begin(len(rows)), []
+        for k in range(steps):
+            first = torch.full((len(rows),), k in (0, again))
+            obs = {"image": pictures[rows] if k in (0, again) else pictures[rows] + k}
+            action, memory = agent.act(memory, obs, first)
+            taken.append(action)
+        return torch.stack(taken, 1)
+
+    together = walk([0, 1, 2], 6)
+    assert together.shape == (3, 6, 6)
+    assert torch.equal(together[1:2], walk([1], 6))
+    assert torch.equal(walk([0], 6, again=3)[:, 3:], together[:1, :3])
+    assert (together[0] - together[1]).abs().max() > 0.05
+    assert (together[:, 1:] - together[:, :-1]).abs().max() < 0.6
+
+
 def test_a_plan_begins_anew_with_each_episode_and_holds_its_last_action() -> None:
     agent = OpenLoop(torch.tensor([[1.0], [2.0]]))
     memory = agent.begin(2)

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from reverie.data.datasets import open_dataset
-from reverie.envs import EnvConfig, make
+from reverie.envs import EnvConfig, RenderError, make, opengl
+from reverie.envs.instructions import INSTRUCTIONS, spoken
+from reverie.envs.parallel import episode_seed
 from reverie.recipes.collecting import Collecting, collect, drive
 from reverie.recipes.dreamer import DreamerRecipe
 from tests.recipes.conftest import ENV_OF_TINY
@@ -42,8 +44,6 @@ def test_what_was_recorded_happens_again_in_the_environment(tmp_path: Path) -> N
     collect(config(tmp_path / "a", policy="scripted", noise=0.1))
     dataset, env = open_dataset(tmp_path / "a"), make(ENV_OF_TINY)
     rows = dataset.read(dataset.episodes()[0].name)
-    from reverie.envs.parallel import episode_seed
-
     row = env.reset(episode_seed(0, 0, 0))
     for t in range(1, len(rows["reward"])):
         row = env.step(rows["action"][t])
@@ -103,6 +103,51 @@ def test_a_lerobot_dataset_keeps_pictures_and_words(tmp_path: Path) -> None:
     rows = dataset.read(dataset.episodes()[1].name)
     assert rows["image"].shape == (7, 3, 32, 32)
     assert rows["last"].tolist() == [False] * 6 + [True]
+
+
+@pytest.mark.parametrize("format", ["store", "lerobot"])
+def test_what_a_robot_was_told_is_recorded_with_what_it_did(tmp_path: Path, format: str) -> None:
+    if format == "lerobot":
+        pytest.importorskip("av")
+    env = EnvConfig("toy:tabletop", pixels=True, size=(32, 32))
+    found = collect(config(tmp_path / "a", env=env, policy="scripted", format=format, noise=0.1))
+    assert min(found.returns) > 0.9
+    dataset = open_dataset(tmp_path / "a")
+    assert set(dataset.obs) == {"image", "text"}
+    told = set()
+    for episode in dataset.episodes():
+        texts = {spoken(text) for text in dataset.read(episode.name)["text"]}
+        assert len(texts) == 1
+        told |= texts
+    assert told <= set(INSTRUCTIONS)
+    dataset.close()
+
+
+def test_two_cameras_and_the_joints_are_recorded_together(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    try:
+        opengl.context()
+    except RenderError as missing:
+        pytest.skip(str(missing))
+    env = EnvConfig(
+        "dmc:reacher_easy",
+        pixels=True,
+        with_state=True,
+        size=(32, 32),
+        camera="0, -1",
+        max_decisions=4,
+    )
+    collect(config(tmp_path / "a", env=env, format="lerobot"))
+    dataset, made = open_dataset(tmp_path / "a"), make(env)
+    rows = dataset.read(dataset.episodes()[0].name)
+    assert set(dataset.obs) == {"image", "image_-1", "position", "to_target", "velocity"}
+    row = made.reset(episode_seed(0, 0, 0))
+    for t in range(5):
+        row = made.step(rows["action"][t]) if t else row
+        for name in ("image", "image_-1"):  # a film is not stored exactly
+            assert np.abs(rows[name][t].astype(int) - row.obs[name]).mean() < 6
+        np.testing.assert_allclose(rows["position"][t], row.obs["position"], atol=1e-5)
+    made.close()
 
 
 class Person:
