@@ -30,6 +30,7 @@ BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "manager
 HEAVY = {
     *("PIL", "dm_control", "dm_env", "gymnasium", "imageio", "imageio_ffmpeg", "lz4", "mujoco"),
     *("tensorboard", "zstandard", "warp", "viser", "av", "fsspec", "h5py", "pyarrow"),
+    *("starlette", "uvicorn", "websockets"),
 }
 KERNELS = "/kernels.py"  # in a solver's folder: compiled by Warp, loaded when first used
 PRINTERS = ("cli/", "learn/log.py")
@@ -416,6 +417,7 @@ def skeleton(tmp_path: Path) -> Path:
     """The rooms with empty files, under the contracts of the project."""
     files = [
         *("nn/mlp.py", "envs/env.py", "eval/score.py", "recipes/first.py", "physics/turn.py"),
+        "serve/page.py",
         *("models/one/loss.py", "models/two/model.py", *FAULTS),
     ]
     for name in files:

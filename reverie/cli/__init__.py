@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from reverie.cli import compare, data, evaluation, runs, scenarios
+from reverie.cli import compare, data, evaluation, play, runs, scenarios
 from reverie.cli.terminal import wrong
 
 USAGE = """usage: reverie COMMAND [options]
@@ -16,6 +16,7 @@ USAGE = """usage: reverie COMMAND [options]
   returns RUN    the return of its policy on each task, beside random actions
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
+  play RUN       drive its model on a page, by keys; --beside shows the simulator, too
   report RUN     one self-contained HTML page about the run
   collect OUT    record an environment with a random, scripted or learnt policy, or by keyboard
   data           recorded episodes of many formats: info, stats, check, view, convert
@@ -35,6 +36,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "returns": runs.returns,
     "imagine": runs.imagine,
     "plan": runs.plan,
+    "play": play.play,
     "report": runs.report,
     "collect": data.collect,
     "data": data.data,
