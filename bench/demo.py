@@ -42,7 +42,8 @@ def main() -> None:
         kept["seeds"][str(seed)] = result
         print(
             f"seed {seed}: policy {result['policy']['mean']:.0f}, random "
-            f"{result['baseline']['mean']:.0f}, {result['ratio']:.1f} times, "
+            f"{result['baseline']['mean']:.0f}, {result['ratio']:.1f} times "
+            f"({result['ratio_low']:.1f} to {result['ratio_high']:.1f}), "
             f"{result['counters']['seconds']:.0f} s"
         )
         if options.out:

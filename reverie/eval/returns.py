@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 
 from reverie.core.model import Obs
 from reverie.core.spec import Bound, Space
-from reverie.eval.interval import RESAMPLES, bootstrap
+from reverie.eval.interval import LEVEL, RESAMPLES, bootstrap, student
 from reverie.eval.nulls import from_null, to_null
 
 
@@ -110,25 +111,55 @@ _NUMBERS = tuple(f.name for f in fields(Comparison) if f.name not in ("policy", 
 
 
 def compare(policy: Returns, baseline: Returns, *, seed: int = 0) -> Comparison:
-    """Difference and ratio of two mean returns, with 95 % bootstrap intervals."""
+    """Difference and ratio of two mean returns, with 95 % bootstrap intervals.
+
+    The two may have different numbers of episodes, n and m: each mean is resampled from its own.
+    With errors `e = std / sqrt(n)` of the means, the ends are the quantiles `Phi(+- t_d)` of the
+    draws, of Student's t with the degrees of freedom of Welch (1947),
+
+    `d = (e_1^2 + e_2^2)^2 / (e_1^4 / (n - 1) + e_2^4 / (m - 1))`,
+
+    which are those of the few episodes where these make most of the error. For the ratio, e is
+    relative to its mean, as in the linearised error of a ratio.
+    """
     rng = np.random.default_rng(seed)
     ours, theirs = (_resampled(r, rng) for r in (policy, baseline))
     nan = math.nan
     several = policy.n > 1 and baseline.n > 1
-    gap = np.quantile(ours - theirs, [0.025, 0.975]) if several else (nan, nan)
-    ends = (nan, nan)
+    gap = ends = (nan, nan)
+    if several:
+        gap = _ends(ours - theirs, policy, baseline, (1.0, 1.0))
     if several and (theirs > 0).all():
-        ends = np.quantile(ours / theirs, [0.025, 0.975])
+        ends = _ends(ours / theirs, policy, baseline, (policy.mean, baseline.mean))
     return Comparison(
         policy=policy,
         baseline=baseline,
         difference=policy.mean - baseline.mean,
-        difference_low=float(gap[0]),
-        difference_high=float(gap[1]),
+        difference_low=gap[0],
+        difference_high=gap[1],
         ratio=policy.mean / baseline.mean if baseline.mean > 0 else nan,
-        ratio_low=float(ends[0]),
-        ratio_high=float(ends[1]),
+        ratio_low=ends[0],
+        ratio_high=ends[1],
     )
+
+
+def _ends(
+    draws: np.ndarray, policy: Returns, baseline: Returns, scales: tuple[float, float]
+) -> tuple[float, float]:
+    """The ends of the interval, from resampled values; errors of the means are per `scales`."""
+    normal = NormalDist()
+    t = student(normal.inv_cdf(0.5 + LEVEL / 2), _degrees(policy, baseline, scales))
+    low, high = np.quantile(draws, [normal.cdf(-t), normal.cdf(t)])
+    return float(low), float(high)
+
+
+def _degrees(policy: Returns, baseline: Returns, scales: tuple[float, float]) -> int:
+    """Welch's degrees of freedom, rounded down; of the fewer episodes where nothing varies."""
+    both, few = (policy, baseline), min(policy.n, baseline.n) - 1
+    # scaled by both means: a factor common to both leaves d as it is, and no mean of 0 divides
+    errors = [(r.std * other) ** 2 / r.n for r, other in zip(both, reversed(scales), strict=True)]
+    below = sum(e**2 / (r.n - 1) for e, r in zip(errors, both, strict=True))
+    return max(few, math.floor(sum(errors) ** 2 / below)) if below > 0 else few
 
 
 def _resampled(returns: Returns, rng: np.random.Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from reverie.envs import EnvConfig
+from reverie.eval.returns import Comparison
 from reverie.recipes.dreamer import DreamerRecipe, quick
 from reverie.recipes.run import load, train
 from reverie.recipes.study import report, results
@@ -17,7 +18,7 @@ def recipe(run: Path, smoke: bool = False) -> DreamerRecipe:
     env = EnvConfig(name="dmc:cartpole_swingup", repeat=4)
     if smoke:
         return quick(run, env, frames=2_400, train_ratio=32)
-    return quick(run, env, frames=22_000, train_ratio=128)
+    return quick(run, env, frames=40_000, train_ratio=128)
 
 
 def demo(run: Path, smoke: bool, console: Console) -> int:
@@ -30,11 +31,16 @@ def demo(run: Path, smoke: bool, console: Console) -> int:
         return 130
     console.print("[bold]2. Judging[/bold] the policy, and the model's predictions.")
     page = report(load(run), episodes=2 if smoke else 10)
-    judged = results(run)["evaluation"]
-    ours, random = judged["policy"]["mean"], judged["baseline"]["mean"]
-    console.print(
-        f"Return of the learned policy {ours:.0f}, of random actions {random:.0f}: "
-        f"{ours / random:.1f} times as much."
-    )
+    console.print(verdict(Comparison.from_json(results(run)["evaluation"])))
     console.print(f"[bold]3. The report[/bold] is {page.resolve()}", soft_wrap=True)
     return 0
+
+
+def verdict(judged: Comparison) -> str:
+    """What was earned, in a sentence."""
+    ours, random = judged.policy, judged.baseline
+    return (
+        f"Return of the learned policy {ours.mean:.0f} ({ours.n} episodes), of random actions "
+        f"{random.mean:.0f} ({random.n} episodes): {judged.ratio:.1f} times as much "
+        f"(95 % interval {judged.ratio_low:.1f} to {judged.ratio_high:.1f})."
+    )
