@@ -20,12 +20,14 @@ def without_cross(env: Any) -> Any:
     import gymnasium
     import pygame
 
-    class PlainPicture(gymnasium.Wrapper):  # type: ignore[type-arg,misc]
+    table: Any = env.unwrapped
+
+    class PlainPicture(gymnasium.Wrapper):
         """PushT drawn without the mark of its action."""
 
         def render(self) -> np.ndarray:
             """The table, uint8 `[512, 512, 3]`."""
-            screen = self.env.unwrapped._draw()
+            screen = table._draw()
             picture: np.ndarray = pygame.surfarray.array3d(screen).swapaxes(0, 1)
             return picture
 

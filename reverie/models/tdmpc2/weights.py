@@ -1,6 +1,7 @@
 """A TD-MPC2 model as files, and to and from the names of the published checkpoints.
 
-`save` and `load` are Reverie's own files (`files.py`). `convert` and `export` map tensors by name:
+`save` and `load` are Reverie's own files (`reverie.nn.files`). `convert` and `export` map tensors
+by name:
 
     published                          here                 |  of a layer    here
     _encoder.state.<i>                 encoder.vectors.layers.<i>    |  weight, bias  weight, bias
@@ -29,10 +30,10 @@ from torch import Tensor
 
 from reverie.core.spec import Space
 from reverie.data.serial import from_json, to_json
-from reverie.models.tdmpc2 import files
 from reverie.models.tdmpc2.config import Task, TDMPC2Config
-from reverie.models.tdmpc2.files import WeightsError
 from reverie.models.tdmpc2.model import TDMPC2
+from reverie.nn import files
+from reverie.nn.files import WeightsError
 from reverie.nn.state import misfit
 
 FAMILY = "tdmpc2"

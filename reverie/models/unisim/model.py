@@ -16,13 +16,13 @@ from torch import Generator, Tensor, nn
 
 from reverie.core import tree
 from reverie.core.model import Batch, Obs, Transition, WorldModelLoss
-from reverie.core.spec import Output, Space, Spec
+from reverie.core.spec import Input, Output, Space, Spec
 from reverie.models.unisim import flow, loss
 from reverie.models.unisim.config import UniSimConfig
 from reverie.models.unisim.denoiser import Denoiser, stretches
 from reverie.models.unisim.heads import Ensemble, Features, Heads
 from reverie.models.unisim.loss import TrainingNoise
-from reverie.models.unisim.sensors import Cameras, Vectors
+from reverie.models.unisim.sensors import Cameras, Vectors, forgotten
 from reverie.nn.conditions import Context, Part, whole
 from reverie.nn.spacetime import Cache
 
@@ -81,18 +81,16 @@ class UniSim(nn.Module):
         provides |= {"reward"} if config.heads.reward else set()
         provides |= {"continues"} if config.heads.continues else set()
         provides |= {"uncertainty"} if config.heads.members else set()
-        self.spec = Spec(
-            sensed,
-            action,
-            dt,
-            context,
-            provides=frozenset(provides),
-            grad=frozenset({"params", "state", "action"}),
-        )
+        read = len(provides) > 1 or bool(self.vectors.spaces)
+        grad: set[Input] = {"state", "action"}
+        grad |= {"params"} if read else set()
+        outputs, inputs = frozenset(provides), frozenset(grad)
+        self.spec = Spec(sensed, action, dt, context, provides=outputs, grad=inputs)
         self.parts = parts or whole(action)
         shape, width = self.cameras.shape, config.width
         self.denoiser = Denoiser(shape, self.parts, self.vectors.spaces, context, config)
         self.features_of = Features(shape, config.frames, config.heads.features)
+        self.features_of.requires_grad_(read)  # without a head they stay as they are drawn
         self.heads = Heads(self.vectors.spaces, width, config.heads)
         members = config.heads.members
         self.ensemble = Ensemble(shape[0], width, config.heads) if members else None
@@ -113,9 +111,10 @@ class UniSim(nn.Module):
         return UniSimState(frames, age, vectors, given, told, cache)
 
     def told(self, state: UniSimState, context: Obs) -> UniSimState:
-        """The same moment under another context: a new instruction."""
+        """The same moment under another context: a new instruction. What it does not name stays."""
         batch = len(state.age)
-        given = {**state.given, **self._given(batch, context)}
+        new = self._given(batch, context)
+        given = {name: new[name] if name in context else old for name, old in state.given.items()}
         return state._replace(given=given, context=self._told(batch, given))
 
     def _given(self, batch: int, context: Obs | None) -> dict[str, Tensor]:
@@ -150,9 +149,10 @@ class UniSim(nn.Module):
     ) -> UniSimState:
         """The frame joins the last ones; where `first` it stands for all of them."""
         age = torch.where(first, 0, state.age)
-        frame = self.cameras.read(obs, state.frames[:, -1])
+        frame = self.cameras.read(obs, forgotten(state.frames[:, -1], first))
         cache = self._kept(state, frame, action[:, 0], age == 0)
-        return self._arrived(state._replace(age=age, cache=cache), frame, obs)
+        vectors = forgotten(state.vectors, first)
+        return self._arrived(state._replace(age=age, vectors=vectors, cache=cache), frame, obs)
 
     def _arrived(self, state: UniSimState, frame: Tensor, obs: Obs | None) -> UniSimState:
         """The state with one frame more; its vectors stay where nothing was sensed."""
@@ -209,13 +209,13 @@ class UniSim(nn.Module):
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
     ) -> UniSimState:
         """The states `[B, T, ...]` of a whole sequence; equal to a loop of `observe`."""
-        seen = self.cameras.read_all(obs, state.frames[:, -1])
+        seen = self.cameras.read_all(obs, state.frames[:, -1], first)
         frames, age = self.histories(state, seen, first)
         rows = first.shape[1]
         given, told = tree.map(
             lambda x: x[:, None].expand(-1, rows, *x.shape[1:]), (state.given, state.context)
         )
-        vectors = self.vectors.read_all(obs, state.vectors)
+        vectors = self.vectors.read_all(obs, state.vectors, first)
         states = UniSimState(frames, age, vectors, given, told, ())
         if self.averaged.patches is None:
             return states

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reverie.core import tree
 from reverie.core.model import Obs
 from reverie.core.spec import Space
 
@@ -43,14 +44,14 @@ class Cameras:
             start += space.shape[0]
         return torch.cat(parts, -3)
 
-    def read_all(self, obs: Obs, last: Tensor) -> Tensor:
-        """`read` of all rows `[B, T, C, h, w]`."""
-        steps = next(obs[name].shape[1] for name in self.spaces if name in obs)
+    def read_all(self, obs: Obs, last: Tensor, first: Tensor) -> Tensor:
+        """`read` of all rows `[B, T, C, h, w]`; where `first` `[B, T]`, nothing was seen before."""
+        steps = first.shape[1]
         if not any(f"{name}.present" in obs for name in self.spaces):
             return self.read(obs, last[:, None].expand(-1, steps, -1, -1, -1))
         frames = []
         for t in range(steps):
-            last = self.read({n: v[:, t] for n, v in obs.items()}, last)
+            last = self.read({n: v[:, t] for n, v in obs.items()}, forgotten(last, first[:, t]))
             frames.append(last)
         return torch.stack(frames, 1)
 
@@ -106,14 +107,13 @@ class Vectors:
             found[name] = value if there is None else torch.where(there[..., None], value, held)
         return found
 
-    def read_all(self, obs: Obs, last: Mapping[str, Tensor]) -> dict[str, Any]:
-        """`read` of all rows `[B, T, ...]`."""
+    def read_all(self, obs: Obs, last: Mapping[str, Tensor], first: Tensor) -> dict[str, Any]:
+        """`read` of all rows `[B, T, ...]`; where `first` `[B, T]`, nothing was sensed before."""
         if not last:
             return {}
-        rows, steps = list[dict[str, Tensor]](), obs[next(iter(last))].shape[1]
-        now: Mapping[str, Tensor] = last
-        for t in range(steps):
-            now = self.read({n: v[:, t] for n, v in obs.items()}, now)
+        rows, now = list[dict[str, Tensor]](), last
+        for t in range(first.shape[1]):
+            now = self.read({n: v[:, t] for n, v in obs.items()}, forgotten(now, first[:, t]))
             rows.append(dict(now))
         return {name: torch.stack([row[name] for row in rows], 1) for name in last}
 
@@ -124,6 +124,11 @@ class Vectors:
             middle, half = (x.to(value) for x in self._bounds[name])
             shown[name] = value * half + middle
         return shown
+
+
+def forgotten(last: Any, first: Tensor) -> Any:
+    """The last values of a tree `[B, ...]`, zeros where `first` `[B]`: what initial states hold."""
+    return tree.where(first, tree.map(torch.zeros_like, last), last)
 
 
 def _bounds(space: Space) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from reverie.core.spec import Space
 from reverie.models.tdmpc2 import TDMPC2, Task, TDMPC2Config, sized
-from reverie.models.tdmpc2.files import measured
 from reverie.models.tdmpc2.weights import WeightsError, convert, export, load, save
+from reverie.nn.files import measured
 from tests.models.tdmpc2 import tiny
 
 LAYER = ("weight", "bias", "ln.weight", "ln.bias")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reverie.models.tdmpc2.files import WeightsError, measured, read, write
+from reverie.nn.files import WeightsError, measured, read, write
 
 ABOUT, TENSORS = "model.json", "model.safetensors"
 
@@ -38,7 +38,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reverie.models.tdmpc2.files.sync", full)
+    monkeypatch.setattr("reverie.nn.files._synced", full)
     with pytest.raises(WeightsError, match=r"could not be written to .*No space left"):
         write(written.with_name("other"), "some", {}, {"a": torch.zeros(2)})
     assert [p.name for p in written.parent.iterdir()] == ["model"]

@@ -22,8 +22,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from reverie.data.container import sync
-
 FORMAT = 1
 _ABOUT, _TENSORS = "model.json", "model.safetensors"
 _READING = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
@@ -60,9 +58,9 @@ def write(
         head = {"format": FORMAT, "family": family, **about, "weights": measured(draft / _TENSORS)}
         (draft / _ABOUT).write_text(json.dumps(head, indent=1) + "\n")
         for path in (draft / _TENSORS, draft / _ABOUT, draft):
-            sync(path)
+            _synced(path)
         draft.rename(target)
-        sync(target.parent)
+        _synced(target.parent)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The model could not be written to {target}: {error}.") from error
     finally:
@@ -120,3 +118,12 @@ def damage(path: Path | str) -> Iterator[None]:
     except _READING as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise WeightsError(f"{path} is damaged: {reason}.") from error
+
+
+def _synced(path: Path) -> None:
+    """Wait until a file is on the disk, or a directory's renames are."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
