@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from reverie.cli import compare, data, evaluation, play, runs, scenarios
+from reverie.cli import compare, data, dream, evaluation, generate, play, runs, scenarios
 from reverie.cli.terminal import wrong
 
 USAGE = """usage: reverie COMMAND [options]
@@ -16,9 +16,11 @@ USAGE = """usage: reverie COMMAND [options]
   returns RUN    the return of its policy on each task, beside random actions
   plan RUN       act by planning in its model, timed and filmed; or plan ENV, in its simulator
   imagine RUN    predict open loop: errors against horizon, and a film
+  dream RUN      train a policy inside its finished model, judge it in the real environment
   play RUN       drive its model on a page, by keys; --beside shows the simulator, too
   report RUN     one self-contained HTML page about the run
   collect OUT    record an environment with a random, scripted or learnt policy, or by keyboard
+  generate RUN   write what its model imagines as a dataset, marked as generated   (--out DIR)
   data           recorded episodes of many formats: info, stats, check, view, convert
   scenario       robot tasks in simulated worlds: new, show, list, export, check, view
   optimise WHAT  solve a scenario by gradient, by samples, or by a learnt policy
@@ -36,9 +38,11 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "returns": runs.returns,
     "imagine": runs.imagine,
     "plan": runs.plan,
+    "dream": dream.dream,
     "play": play.play,
     "report": runs.report,
     "collect": data.collect,
+    "generate": generate.generate,
     "data": data.data,
     "scenario": scenarios.scenario,
     "optimise": scenarios.optimise,

@@ -38,7 +38,10 @@ class ImagineOptions:
     horizon: int = 50
     """Decisions it imagines then."""
     episodes: int = 5
-    """New episodes to measure on."""
+    """Episodes to measure on: new ones, or so many of those that are recorded."""
+    data: str = ""
+    """Recorded episodes to measure on, of any format; a run that acts nowhere is measured on those
+    that it learnt from, where none are given."""
     film: Path | None = None
     """Where to write the film (.webp, .gif or .mp4); by default imagine.webp in the run."""
 
@@ -89,6 +92,9 @@ class ReportOptions:
     """Where to write it; by default report.html in the run."""
     episodes: int = 10
     """Episodes to judge the policy on."""
+    data: str = ""
+    """Recorded episodes to measure predictions on, instead of acting; a run that acts nowhere is
+    measured on those that it learnt from, where none are given."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +140,21 @@ def returns(arguments: list[str]) -> int:
 def imagine(arguments: list[str]) -> int:
     """Measure and film predictions."""
     options = parse(ImagineOptions, "imagine", arguments)
+    from reverie.recipes import recorded, study
+    from reverie.recipes.data import DataConfig
     from reverie.recipes.run import load
-    from reverie.recipes.study import film, predict
     from reverie.viz import panel, video
 
-    loaded = load(options.run)
-    result = predict(
-        loaded, episodes=options.episodes, observed=options.observed, horizon=options.horizon
-    )
+    loaded, data = load(options.run), DataConfig(options.data)
+    ahead = {"observed": options.observed, "horizon": options.horizon}
+    given = recorded.on_recorded(loaded, data)
+    if given:
+        result = recorded.predict(loaded, data, episodes=options.episodes, **ahead)
+    else:
+        result = study.predict(loaded, episodes=options.episodes, **ahead)
     console = terminal.console()
     console.print(_errors(result))
-    shot = film(loaded, observed=options.observed, horizon=options.horizon)
+    shot = recorded.film(loaded, data, **ahead) if given else study.film(loaded, **ahead)
     for note in shot.notes:
         console.print(note)
     frames, fps = panel.compose(shot)
@@ -203,10 +213,15 @@ def plan(arguments: list[str]) -> int:
 def report(arguments: list[str]) -> int:
     """Write the page of a run."""
     options = parse(ReportOptions, "report", arguments)
+    from reverie.recipes import recorded, study
+    from reverie.recipes.data import DataConfig
     from reverie.recipes.run import load
-    from reverie.recipes.study import report
 
-    print(report(load(options.run), options.out, options.episodes))
+    loaded, data = load(options.run), DataConfig(options.data)
+    if recorded.on_recorded(loaded, data):
+        print(recorded.report(loaded, data, options.out))
+    else:
+        print(study.report(loaded, options.out, options.episodes))
     return 0
 
 

@@ -31,9 +31,25 @@ def possible(env: Env) -> tuple[Change, ...]:
     """The changes that make a difference in an environment: colour and camera where there are
     pictures, mass where there is a MuJoCo inside, motor where actions are continuous."""
     seen = any(space.is_image for space in env.obs.values())
-    body = isinstance(getattr(env, "simulator", None), MujocoSimulator)
-    fits = {"mass": body, "motor": not env.action.discrete, "colour": seen, "camera": seen}
+    fits = {
+        "mass": _has_body(env),
+        "motor": not env.action.discrete,
+        "colour": seen,
+        "camera": seen,
+    }
     return tuple(change for change in CHANGES if fits[change])
+
+
+def _has_body(env: Env) -> bool:
+    """Whether there is a MuJoCo inside: a Gymnasium environment knows when it is asked for it."""
+    simulator = getattr(env, "simulator", None)
+    if not isinstance(simulator, MujocoSimulator):
+        return False
+    try:
+        simulator.workings()
+    except ValueError:
+        return False
+    return True
 
 
 def changed(config: EnvConfig, change: Change) -> Maker:

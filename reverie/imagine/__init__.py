@@ -3,6 +3,7 @@
 from reverie.imagine.actor_critic import ActorCritic, ActorCriticConfig, ReturnConfig
 from reverie.imagine.agent import PolicyAgent
 from reverie.imagine.descent import DescentConfig
+from reverie.imagine.frozen import FrozenLearner
 from reverie.imagine.learner import ImaginationLearner
 from reverie.imagine.mixing import (
     Estimates,
@@ -24,6 +25,7 @@ __all__ = [
     "DescentConfig",
     "Estimates",
     "EstimatorVariance",
+    "FrozenLearner",
     "ImaginationLearner",
     "Mixed",
     "PolicyAgent",

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional
 
 from reverie.core import tree
 from reverie.core.rollout import Rollout
@@ -90,9 +91,14 @@ class Stage:
 class Goal:
     """Distance to a goal: an observation, an image, or features of one.
 
-        cost = sum_i w_i mean((x_i - goal_i)^2)      x_i decoded, or the model's features
+        cost = sum_i w_i d(x_i - goal_i)             x_i decoded, or the model's features
+        d(e) = mean(e^2)
+        d(e) = mean_s s^2 mean(average_s(e)^2)       of pictures, where `blur` has sizes s
 
-    Images are compared in 0..1.
+    Images are compared in 0..1. A small thing in the wrong place costs the same wherever it is as
+    long as it does not touch its place in the goal, so that pixels alone say nothing of the way;
+    its averages over squares of s pixels (one every s / 4, zeros around the picture) begin to do so
+    from s pixels away. The factor s^2 makes such a thing count about as much at each size.
     """
 
     target: Mapping[str, Tensor]
@@ -102,6 +108,9 @@ class Goal:
     """w of each name; 1 where it is missing."""
     at: Literal["all", "last"] = "all"
     """Every imagined state counts, or the last alone."""
+    blur: tuple[int, ...] = ()
+    """Sides [pixels], powers of 2, of the squares over which pictures are averaged before they are
+    compared, such as (1, 4, 16); 1 stands for the pixels. Without any, pixels are compared."""
     reads_states = True
 
     def __post_init__(self) -> None:
@@ -113,6 +122,13 @@ class Goal:
         unknown = self.weights.keys() - self.target.keys()
         if unknown:
             raise ValueError(f"Goal weights {sorted(unknown)} have no target of that name.")
+        if any(size < 1 or size & (size - 1) for size in self.blur):
+            raise ValueError(f"Goal blur is {self.blur}; give powers of 2, such as (1, 4, 16).")
+        if self.blur and all(target.ndim < 3 for target in self.target.values()):
+            raise ValueError(
+                f"Goal blur compares pictures [C, h, w], and none of {sorted(self.target)} is one; "
+                "leave blur out."
+            )
 
     @property
     def needs(self) -> frozenset[Output]:
@@ -134,12 +150,29 @@ class Goal:
                 raise ValueError(
                     f"The model decodes no {name!r}; it decodes {', '.join(sorted(seen))}."
                 )
-            away = (seen[name].unflatten(0, (-1, count)) - _wanted(target, seen[name], rows)) ** 2
-            cost = cost + self.weights.get(name, 1.0) * away.flatten(2).mean(2)
+            away = seen[name].unflatten(0, (-1, count)) - _wanted(target, seen[name], rows)
+            cost = cost + self.weights.get(name, 1.0) * self._distance(away)
         assert isinstance(cost, Tensor)
         if self.at == "all" or steps == 1:
             return cost
         return torch.cat([cost.new_zeros(steps - 1, count), cost])
+
+    def _distance(self, away: Tensor) -> Tensor:
+        """d `[H, N]` of differences `[H, N, ...]`."""
+        if not self.blur or away.ndim != 5:
+            return away.square().flatten(2).mean(2)
+        pictures, found = away.flatten(0, 1), []
+        for size in self.blur:
+            if size > min(pictures.shape[-2:]):
+                raise ValueError(
+                    f"Goal blur averages over squares of {size} pixels, and the pictures are "
+                    f"{tuple(pictures.shape[-2:])}; take smaller squares."
+                )
+            cell = max(1, size // 4)
+            side = size // cell
+            mean = functional.avg_pool2d(functional.avg_pool2d(pictures, cell), side, 1, side // 2)
+            found.append(size**2 * mean.square().flatten(1).mean(1))
+        return torch.stack(found).mean(0).unflatten(0, away.shape[:2])
 
 
 def _wanted(target: Tensor, like: Tensor, rows: Tensor) -> Tensor:

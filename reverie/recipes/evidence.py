@@ -28,6 +28,11 @@ PARTS: tuple[Part, ...] = (
 SCENES = "scene:"
 """Family of the environments whose physics is known."""
 
+LEARNT = (
+    "It was measured on the episodes that it learnt from, so it may know the answers: give others "
+    "with --data."
+)
+
 Rows = list[dict[str, np.ndarray]]
 
 
@@ -62,6 +67,35 @@ class Evaluation:
     """Directory for the results; by default they stay in the run."""
 
 
+def acts(loaded: Loaded) -> bool:
+    """Whether the run acts in an environment; not one that learnt from recordings alone."""
+    return not loaded.recipe.data.path or bool(loaded.recipe.training.prefill.updates)
+
+
+def recorded(loaded: Loaded, data: DataConfig, count: int, seed: int) -> Rows:
+    """At most `count` recorded episodes of `data`, or of what the run learnt from where that names
+    nothing, with actions scaled as the model learnt them.
+
+    Raises:
+        ValueError: they lack what the model reads, or are in other units than it learnt.
+    """
+    learnt, known, model = loaded.recipe.data, loaded.known, loaded.model
+    data = data if data.path else learnt
+    data = replace(data, sensors=data.sensors or learnt.sensors, size=learnt.size)
+    with closing(opened(data, known.scaling if known else None)) as dataset:
+        if known is not None:
+            require_alike(known, dataset, data.path)
+        lacking = [name for name in model.spec.obs if name not in dataset.obs]
+        if lacking:
+            raise ValueError(
+                f"The model reads {', '.join(model.spec.obs)}, and {data.path} lacks "
+                f"{', '.join(lacking)}."
+            )
+        chosen = np.random.default_rng(seed).permutation(len(dataset.episodes()))
+        listed = [dataset.episodes()[k] for k in sorted(chosen[:count].tolist())]
+        return [_seen(dataset.read(e.name), dataset.obs) for e in listed if e.rows > 2]
+
+
 class Subject:
     """A run, the episodes it is measured on, and what several parts share; each is made once."""
 
@@ -69,7 +103,7 @@ class Subject:
         self.loaded, self.config, self.device = loaded, config, loaded.device
         self.notes: list[str] = []
         self.readout: dict[str, float] = {}
-        self.acts = not loaded.recipe.data.path or bool(loaded.recipe.training.prefill.updates)
+        self.acts = acts(loaded)
         self.env: EnvConfig = loaded.env
         if self.env.name.startswith(SCENES) and self.env.pixels:
             self.env = replace(
@@ -107,27 +141,10 @@ class Subject:
 
     def _recorded(self) -> Rows:
         """Recorded episodes, with actions scaled as the model learnt them."""
-        data, known = self.config.data, self.loaded.known
-        if not data.path:
-            data = self.loaded.recipe.data
-            self.notes.append(
-                "It was measured on the episodes that it learnt from, so it may know the answers: "
-                "give others with --data."
-            )
-        learnt = self.loaded.recipe.data
-        data = replace(data, sensors=data.sensors or learnt.sensors, size=learnt.size)
-        with closing(opened(data, known.scaling if known else None)) as dataset:
-            if known is not None:
-                require_alike(known, dataset, data.path)
-            lacking = [name for name in self.loaded.model.spec.obs if name not in dataset.obs]
-            if lacking:
-                raise ValueError(
-                    f"The model reads {', '.join(self.loaded.model.spec.obs)}, and {data.path} "
-                    f"lacks {', '.join(lacking)}."
-                )
-            chosen = np.random.default_rng(self.config.seed).permutation(len(dataset.episodes()))
-            listed = [dataset.episodes()[k] for k in sorted(chosen[: self.config.windows].tolist())]
-            return [_seen(dataset.read(e.name), dataset.obs) for e in listed if e.rows > 2]
+        config = self.config
+        if not config.data.path:
+            self.notes.append(LEARNT)
+        return recorded(self.loaded, config.data, config.windows, config.seed)
 
     def _play(self) -> Rows:
         """Episodes of graded policies: many ways to act, from the run's own to random ones."""

@@ -95,28 +95,82 @@ def shoot(
     """
     every = max(1, round(1 / (env.dt * fps)))
     take = _act(env, agent, device, seed, observed + horizon, every, size)
+    ahead = _ahead(model, len(take.rows), observed, horizon, f"The episode of seed {seed}")
+    batch = _batch(take, observed + ahead)
+    real, imagined, traces = _beside(model, batch, device, observed, ahead, generator)
+    shown = tuple(range(0, observed + ahead, every))
+    frames = _frames(env, model.spec.obs, take, real, imagined, observed, shown, size)
+    return Film(env.name, env.dt, observed, tuple(traces), shown, *frames)
+
+
+def replay(
+    rows: Mapping[str, NDArray[Any]],
+    model: WorldModel[Any, Any],
+    *,
+    name: str,
+    device: Device,
+    observed: int,
+    horizon: int,
+    generator: Generator | None = None,
+    fps: float = 25.0,
+) -> Film:
+    """A recorded episode instead of an acted one: nobody acts, and only its cameras are drawn.
+
+    Args:
+        rows: `[T, ...]` of the sensors, `action`, `reward`, `first`, `last` and `terminated`.
+        model: who imagines, from the first `observed` rows and all actions.
+        name: of the dataset or the episode.
+        device: where the model is.
+        observed: C, rows the model watches.
+        horizon: H, decisions it imagines; fewer, if the episode ends before.
+        generator: of the model's noise.
+        fps: at most so many frames per second of world time are drawn.
+    """
+    ahead = _ahead(model, len(rows["reward"]), observed, horizon, f"The episode {name}")
+    cut = {n: torch.from_numpy(np.asarray(v)[None, : observed + ahead]) for n, v in rows.items()}
+    action, reward = cut.pop("action").float(), cut.pop("reward").float()
+    flags = (cut.pop(n).bool() for n in ("first", "last", "terminated"))
+    batch = Batch(cut, action, reward, *flags)
+    real, imagined, traces = _beside(model, batch, device, observed, ahead, generator)
+    shown = tuple(range(0, observed + ahead, max(1, round(1 / (model.spec.dt * fps)))))
+    nothing = None, None, ("No camera was recorded that it imagines: curves are shown.",)
+    frames = _camera(model.spec.obs, real, imagined, shown) or nothing
+    return Film(name, model.spec.dt, observed, tuple(traces), shown, *frames)
+
+
+def _ahead(model: WorldModel[Any, Any], rows: int, observed: int, horizon: int, what: str) -> int:
+    """Decisions that can be imagined."""
     chunk = model.spec.chunk
-    ahead = (len(take.rows) - observed) // chunk * chunk
+    ahead = min(rows - observed, horizon) // chunk * chunk
     if ahead < 1:
         raise ValueError(
-            f"The episode of seed {seed} has {len(take.rows)} rows, too few to watch {observed} of "
-            f"them and imagine {chunk} or more; watch fewer, or choose another seed."
+            f"{what} has {rows} rows, too few to watch {observed} of them and imagine {chunk} or "
+            "more; watch fewer, or choose another."
         )
-    batch = _batch(take, observed + ahead)
+    return ahead
+
+
+def _beside(
+    model: WorldModel[Any, Any],
+    batch: Batch,
+    device: Device,
+    observed: int,
+    ahead: int,
+    generator: Generator | None,
+) -> tuple[dict[str, Array], dict[str, Array], list[Trace]]:
+    """What was sensed `[T, ...]`, what was imagined, and the entries of both that move."""
     with device.autocast():
         prediction = predict(
             model, device.put(batch), observed=observed, horizon=ahead, generator=generator
         )
-    imagined = _imagined(prediction, observed, ahead, chunk)
+    imagined = _imagined(prediction, observed, ahead, model.spec.chunk)
     real = {name: values[0].numpy() for name, values in batch.obs.items()}
     traces = _traces(model.spec.obs, real, imagined)
-    if prediction.reward is not None and chunk == 1:
+    if prediction.reward is not None and model.spec.chunk == 1:
         guess = np.full(observed + ahead, np.nan)
         guess[observed:] = prediction.reward[0, 0].float().cpu().numpy()
         traces.append(Trace("reward", "", batch.reward[0].double().numpy(), guess))
-    shown = tuple(range(0, observed + ahead, every))
-    frames = _frames(env, model.spec.obs, take, real, imagined, observed, shown, size)
-    return Film(env.name, env.dt, observed, tuple(traces), shown, *frames)
+    return real, imagined, traces
 
 
 class _Take(NamedTuple):
@@ -223,12 +277,9 @@ def _frames(
     size: tuple[int, int],
 ) -> tuple[Frames | None, Frames | None, tuple[str, ...]]:
     """Frames of both sides, and what to say about them."""
-    rows = list(shown)
-    cameras = [name for name, space in spaces.items() if space.is_image and name in imagined]
-    if cameras:
-        name = cameras[0]
-        note = (f"Of {len(cameras)} cameras, {name} is shown.",) if len(cameras) > 1 else ()
-        return _pictures(real[name][rows]), _pictures(imagined[name][rows]), note
+    pictures = _camera(spaces, real, imagined, shown)
+    if pictures is not None:
+        return pictures
     if take.problem:
         return None, None, (f"The robot could not be drawn. {take.problem}",)
     frames = np.stack(take.frames[: len(shown)])
@@ -240,8 +291,24 @@ def _frames(
     if found is None:
         return frames, None, ("What was imagined is shown as curves: the sensors tell no pose.",)
     puppet = Puppet(env)
-    drawn = np.stack([puppet.draw(found.qpos[row], *size) for row in rows])
+    drawn = np.stack([puppet.draw(found.qpos[row], *size) for row in shown])
     return frames, drawn, (found.assumed,) if found.assumed else ()
+
+
+def _camera(
+    spaces: Mapping[str, Space],
+    real: Mapping[str, Array],
+    imagined: Mapping[str, Array],
+    shown: tuple[int, ...],
+) -> tuple[Frames, Frames, tuple[str, ...]] | None:
+    """Both sides of the first camera, and a note on the others; None without any."""
+    rows = list(shown)
+    cameras = [name for name, space in spaces.items() if space.is_image and name in imagined]
+    if not cameras:
+        return None
+    name = cameras[0]
+    note = (f"Of {len(cameras)} cameras, {name} is shown.",) if len(cameras) > 1 else ()
+    return _pictures(real[name][rows]), _pictures(imagined[name][rows]), note
 
 
 def _pictures(images: Array) -> Frames:

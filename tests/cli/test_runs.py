@@ -91,6 +91,21 @@ def test_report_prints_the_path_of_the_page(run: Path, capsys: pytest.CaptureFix
     assert page.stat().st_size > 10_000
 
 
+def test_imagine_and_report_take_recorded_episodes(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("PIL")
+    data, film, page = str(run / "recorded"), run / "recorded.gif", run / "recorded.html"
+    recording = ["--out", data, "--env", "toy:pendulum", "--env.max-decisions", "40"]
+    assert main(["collect", *recording, "--episodes", "2"]) == 0
+    watching = ["--observed", "5", "--horizon", "10", "--film", str(film)]
+    assert main(["imagine", str(run), "--data", data, *watching]) == 0
+    assert "repeat the last" in capsys.readouterr().out
+    assert film.read_bytes().startswith(b"GIF8")
+    assert main(["report", str(run), "--data", data, "--out", str(page)]) == 0
+    assert "no return was earned" in page.read_text()
+
+
 def test_envs_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["envs"]) == 0
     assert main(["models"]) == 0

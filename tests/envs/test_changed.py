@@ -56,3 +56,11 @@ def test_it_is_stepped_in_parallel_like_any_other() -> None:
     with parallel(changed(EnvConfig("toy:pendulum"), "motor"), 2, 0) as envs:
         rows = envs.step(np.zeros((2, 1), np.float32))
     assert rows.first.all()
+
+
+def test_a_gymnasium_environment_without_a_mujoco_has_no_masses_to_change() -> None:
+    pytest.importorskip("gymnasium")
+    env = make("gym:Pendulum-v1")
+    assert possible(env) == ("motor",)
+    with pytest.raises(ValueError, match="possible are motor"):
+        Changed(env, "mass")

@@ -9,7 +9,7 @@ import torch
 from reverie.core.spec import Space
 from reverie.envs import RenderError, Row, make
 from reverie.learn.device import Device
-from reverie.viz.film import Film, shoot
+from reverie.viz.film import Film, replay, shoot
 from tests.viz.worlds import Memory, Swing, TruePendulum
 
 CPU = Device(torch.device("cpu"))
@@ -153,3 +153,37 @@ def test_an_episode_that_ends_early_makes_a_shorter_film() -> None:
     assert film(env, model).rows == 9
     with pytest.raises(ValueError, match="too few to watch 9"):
         film(env, model, observed=9)
+
+
+def recorded(env: Any, count: int) -> dict[str, Any]:
+    rows, actions = [env.reset(1)], [np.zeros(1, np.float32)]
+    for k in range(count - 1):
+        actions.append(np.array([np.sin(k)], np.float32))
+        rows.append(env.step(actions[-1]))
+    names = ("reward", "first", "last", "terminated")
+    flags = {name: np.array([getattr(row, name) for row in rows]) for name in names}
+    seen = {name: np.stack([row.obs[name] for row in rows]) for name in env.obs}
+    return {**seen, **flags, "action": np.stack(actions)}
+
+
+def test_a_recorded_episode_is_filmed_without_anybody_acting() -> None:
+    env = make("toy:pendulum")
+    rows = recorded(env, 20)
+    options = {"name": "data", "device": CPU, "observed": 6}
+    found = replay(rows, TruePendulum(env), horizon=50, **options)
+    assert (found.name, found.observed, found.rows) == ("data", 6, 20)
+    np.testing.assert_array_equal(found.traces[2].real, rows["velocity"][:, 0].astype(float))
+    for trace in found.traces:
+        np.testing.assert_allclose(trace.imagined[6:], trace.real[6:], atol=1e-4)
+    assert found.real is None and found.imagined is None and "curves" in found.notes[0]
+    with pytest.raises(ValueError, match="The episode data has 20 rows, too few to watch 20"):
+        replay(rows, TruePendulum(env), horizon=5, **{**options, "observed": 20})
+
+
+def test_a_recorded_camera_is_shown() -> None:
+    env = make("toy:pendulum", pixels=True, size=(16, 16))
+    rows, model = recorded(env, 12), Memory(env.obs, env.action, env.dt)
+    found = replay(rows, model, name="data", device=CPU, observed=4, horizon=6)
+    assert found.real is not None and found.imagined is not None
+    np.testing.assert_array_equal(found.real, np.moveaxis(rows["image"][:10], 1, -1))
+    np.testing.assert_array_equal(found.imagined[4:], np.repeat(found.real[3:4], 6, 0))
