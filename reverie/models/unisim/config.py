@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reverie.models.unisim.tokenizer import TokenizerConfig
 from reverie.nn.spacetime import SpaceTimeConfig
 
 
@@ -121,6 +122,10 @@ class UniSimConfig:
     """K, frames that are looked back to."""
     width: int = 256
     """C, numbers that describe action, sensors, text and noise level to the denoiser."""
+    space: Literal["pixels", "latents"] = "pixels"
+    """In what frames are predicted: as they are, or as latents of a tokenizer that is learnt
+    along."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     backbone: Literal["unet", "transformer"] = "unet"
     """Which denoiser."""
     unet: UNetConfig = field(default_factory=UNetConfig)

@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 from reverie.core import tree
 from reverie.core.model import Batch, WorldModelLoss
 from reverie.models.unisim import flow
+from reverie.models.unisim.heads import LOOKED_AT
 
 if TYPE_CHECKING:
     from reverie.models.unisim.model import UniSim, UniSimState
@@ -52,6 +53,8 @@ class TrainingNoise(NamedTuple):
     """`[E, B, T]`, 1 where a member learns."""
     unroll: Tensor
     """`[]` uniform, or 1: whether the model looks back to its own predictions."""
+    tokenizer: Tensor
+    """`[B, c, h / f, w / f]`, standard normal, of a tokenizer that learns; `[B]` without one."""
 
 
 def training_noise(
@@ -82,6 +85,7 @@ def training_noise(
         uniform_noise(rows, steps, names) < settings.drop,
         (uniform_noise(members, rows, steps) < 0.5).to(like.dtype),
         uniform_noise(),
+        model.noise(rows, generator) if model.lens.tokenizer else like.new_zeros(rows),
     )
 
 
@@ -96,7 +100,8 @@ def scales(model: UniSim) -> dict[str, float]:
         found["continues"] = 0.1
     if model.ensemble is not None:
         found["ensemble"] = 0.1
-    return {**found, **{f"sensor/{name}": 0.1 for name in model.vectors.spaces}}
+    found |= {f"sensor/{name}": 0.1 for name in model.vectors.spaces}
+    return {**found, **model.lens.scales}
 
 
 def losses(
@@ -122,7 +127,21 @@ def losses(
     if settings.shortcut:
         found["shortcut"] = there * _shortcuts(model, frames, past, condition, drawn, short)
     found |= {n: x * there for n, x in _read(model, batch, states, past, condition, drawn).items()}
+    if model.lens.tokenizer is not None:
+        found |= _tokenized(model, batch, state, drawn)
     return WorldModelLoss(found, states)
+
+
+def _tokenized(
+    model: UniSim, batch: Batch, state: UniSimState, noise: TrainingNoise
+) -> dict[str, Tensor]:
+    """The tokenizer's losses `[B, T]` on the last frame of each sequence: few pictures and many
+    updates teach it most in a given time."""
+    last = {name: value[:, -1] for name, value in batch.obs.items()}
+    seen = model.cameras.read(last, model.lens.leave(state.frames[:, -1]))
+    rows = batch.first.shape[1]
+    found = model.lens.losses(seen, noise.tokenizer)
+    return {name: F.pad(loss[:, None] * rows, (rows - 1, 0)) for name, loss in found.items()}
 
 
 def _unrolls(model: UniSim, noise: TrainingNoise) -> bool:
@@ -143,6 +162,7 @@ def _plain(model: UniSim, batch: Batch, noise: Tensor) -> TrainingNoise:
         torch.zeros(rows, steps, names, dtype=torch.bool, device=noise.device),
         noise.new_ones(members, rows, steps),
         noise.new_ones(()),
+        torch.zeros_like(noise[0]),
     )
 
 
@@ -184,7 +204,7 @@ def _unrolled(
 
     The first K rows look back to true frames; gradients stay within a row.
     """
-    seen = past.frames[:, 0]
+    seen, limit = past.frames[:, 0], model.lens.limit
     one, costs = torch.ones_like(noise.level[:, 0]), list[Tensor]()
     known = min(model.config.frames, frames.shape[1] - 1)
     for t in range(frames.shape[1]):
@@ -198,7 +218,7 @@ def _unrolled(
         rows = (x[:, None] for x in (z, seen, condition[:, t], tau, torch.zeros_like(tau), one))
         x_hat = model.denoiser(*rows)[0][:, 0]
         costs.append(_squared(x_hat, x) * (frames.shape[1] / (frames.shape[1] - known)))
-        seen = torch.cat([seen[:, 1:], x_hat.detach().clamp(-1, 1)[:, None]], 1)
+        seen = torch.cat([seen[:, 1:], x_hat.detach().clamp(-limit, limit)[:, None]], 1)
     return torch.stack(costs, 1)
 
 
@@ -232,7 +252,7 @@ def _shortcuts(
         middle = flow.advance(z, net(z, tau, told), tau, half)
         end = flow.advance(middle, net(middle, tau + half, told), tau + half, half)
         aim = z + (end - z) * ((1 - tau) / step)[..., None, None, None]
-    loss = _squared(net(z, tau, step), aim.clamp(-1.5, 1.5))
+    loss = _squared(net(z, tau, step), aim.clamp(-1.5 * model.lens.limit, 1.5 * model.lens.limit))
     return F.pad(loss, (0, 0, len(frames) - count, 0))
 
 
@@ -252,8 +272,9 @@ def _read(
 ) -> dict[str, Tensor]:
     """The losses of heads and ensemble, each `[B, T]`, on true frames."""
     shape = batch.first.shape
-    flat = tree.flatten_time(past.frames)
-    here, there = (model.features_of(x) for x in (flat, tree.flatten_time(states.frames)))
+    pictures = (x.frames[:, :, -LOOKED_AT:].flatten(0, 1) for x in (past, states))
+    before, after = (model.lens.leave(x).detach() for x in pictures)
+    here, there = (model.features_of(x) for x in (before, after))
     c = condition.detach().flatten(0, 1)
     read, found = model.heads(there, c), dict[str, Tensor]()
     if read.reward is not None:
@@ -265,7 +286,7 @@ def _read(
         aim = states.vectors[name].flatten(0, 1)
         found[f"sensor/{name}"] = ((value - aim) ** 2).flatten(1).mean(1)
     if model.ensemble is not None:
-        aim = model.ensemble.target(flat[:, -1], states.frames.flatten(0, 1)[:, -1])
+        aim = model.ensemble.target(before[:, -1], after[:, -1])
         away = ((model.ensemble(here, c) - aim) ** 2).mean(-1)
         found["ensemble"] = (away * noise.members.flatten(1)).mean(0)
     return {name: value.unflatten(0, shape) for name, value in found.items()}

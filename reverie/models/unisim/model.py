@@ -20,7 +20,8 @@ from reverie.core.spec import Input, Output, Space, Spec
 from reverie.models.unisim import flow, loss
 from reverie.models.unisim.config import UniSimConfig
 from reverie.models.unisim.denoiser import Denoiser, stretches
-from reverie.models.unisim.heads import Ensemble, Features, Heads
+from reverie.models.unisim.heads import LOOKED_AT, Ensemble, Features, Heads
+from reverie.models.unisim.lens import Lens
 from reverie.models.unisim.loss import TrainingNoise
 from reverie.models.unisim.sensors import Cameras, Vectors, forgotten
 from reverie.nn.conditions import Context, Part, whole
@@ -31,7 +32,8 @@ class UniSimState(NamedTuple):
     """What the model knows."""
 
     frames: Tensor
-    """`[B, K, C, h, w]`, the last frames in -1..1, the oldest first, cameras along C."""
+    """`[B, K, C, h, w]`, the last frames in -1..1, the oldest first, cameras along C; or their
+    latents."""
     age: Tensor
     """int64 `[B]`, frames of the episode so far, at most K; the first one stands for those
     before it."""
@@ -88,7 +90,8 @@ class UniSim(nn.Module):
         self.spec = Spec(sensed, action, dt, context, provides=outputs, grad=inputs)
         self.parts = parts or whole(action)
         shape, width = self.cameras.shape, config.width
-        self.denoiser = Denoiser(shape, self.parts, self.vectors.spaces, context, config)
+        self.lens = Lens(shape, config.tokenizer if config.space == "latents" else None)
+        self.denoiser = Denoiser(self.lens.shape, self.parts, self.vectors.spaces, context, config)
         self.features_of = Features(shape, config.frames, config.heads.features)
         self.features_of.requires_grad_(read)  # without a head they stay as they are drawn
         self.heads = Heads(self.vectors.spaces, width, config.heads)
@@ -103,7 +106,7 @@ class UniSim(nn.Module):
     def initial(self, batch: int, context: Obs | None = None) -> UniSimState:
         """Grey frames of age 0, vectors of zeros, and what the context says."""
         like = self.features_of.output.weight
-        frames = like.new_zeros(batch, self.config.frames, *self.cameras.shape)
+        frames = like.new_zeros(batch, self.config.frames, *self.lens.shape)
         age = torch.zeros(batch, dtype=torch.int64, device=like.device)
         given = self._given(batch, context)
         vectors = self.vectors.zeros(batch, like)
@@ -137,7 +140,7 @@ class UniSim(nn.Module):
         like = self.features_of.output.weight
         drawn = torch.randn(
             batch,
-            *self.cameras.shape,
+            *self.lens.shape,
             generator=generator,
             dtype=like.dtype,
             device=like.device if generator is None else generator.device,
@@ -149,7 +152,8 @@ class UniSim(nn.Module):
     ) -> UniSimState:
         """The frame joins the last ones; where `first` it stands for all of them."""
         age = torch.where(first, 0, state.age)
-        frame = self.cameras.read(obs, forgotten(state.frames[:, -1], first))
+        held = self.lens.leave(forgotten(state.frames[:, -1], first))
+        frame = self.lens.enter(self.cameras.read(obs, held))
         cache = self._kept(state, frame, action[:, 0], age == 0)
         vectors = forgotten(state.vectors, first)
         return self._arrived(state._replace(age=age, vectors=vectors, cache=cache), frame, obs)
@@ -178,7 +182,8 @@ class UniSim(nn.Module):
         it; `action` `[B, 1, A]`, NaN where a part of it is not said."""
         net, heads = self.averaged, self.config.heads
         condition = self.condition(net, state, action[:, 0])
-        frame = self.denoised(net, state, condition, action[:, 0], noise).clamp(-1, 1)
+        frame = self.denoised(net, state, condition, action[:, 0], noise)
+        frame = frame.clamp(-self.lens.limit, self.lens.limit)
         doubt = None
         if self.ensemble is not None:
             doubt = self.ensemble.uncertainty(self.features(state), condition)
@@ -196,21 +201,22 @@ class UniSim(nn.Module):
 
     def decode(self, state: UniSimState) -> dict[str, Tensor]:
         """The last frame, images in 0..1, and the vectors in their own units."""
-        return {**self.cameras.show(state.frames[:, -1]), **self.vectors.show(state.vectors)}
+        frame = self.lens.leave(state.frames[:, -1])
+        return {**self.cameras.show(frame), **self.vectors.show(state.vectors)}
 
     # ------------------------------------------------------------------ optional parts
 
     def features(self, state: UniSimState) -> Tensor:
         """`[B, D]` of the last two frames."""
-        found: Tensor = self.features_of(state.frames)
+        found: Tensor = self.features_of(self.lens.leave(state.frames[:, -LOOKED_AT:]))
         return found
 
     def observe_all(
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
     ) -> UniSimState:
         """The states `[B, T, ...]` of a whole sequence; equal to a loop of `observe`."""
-        seen = self.cameras.read_all(obs, state.frames[:, -1], first)
-        frames, age = self.histories(state, seen, first)
+        seen = self.cameras.read_all(obs, self.lens.leave(state.frames[:, -1]), first)
+        frames, age = self.histories(state, self.lens.enter(seen), first)
         rows = first.shape[1]
         given, told = tree.map(
             lambda x: x[:, None].expand(-1, rows, *x.shape[1:]), (state.given, state.context)
@@ -294,6 +300,7 @@ class UniSim(nn.Module):
         slow: list[Tensor] = list(self.averaged.parameters())
         fast: list[Tensor] = list(self.denoiser.parameters())
         torch._foreach_lerp_(slow, fast, rate)
+        self.lens.after_update()
 
     # ------------------------------------------------------------------ parts
 
@@ -306,7 +313,7 @@ class UniSim(nn.Module):
     def denoised(
         self, net: Denoiser, state: UniSimState, condition: Tensor, action: Tensor, noise: Tensor
     ) -> Tensor:
-        """The next frame `[B, C, h, w]` in -1..1, not yet clipped; with guidance in two passes."""
+        """The next frame `[B, C, h, w]`, not yet clipped; with guidance in two passes."""
         settings = self.config.flow
         one = condition.new_ones(len(condition))
         blank = None

@@ -1,4 +1,4 @@
-"""The transformer on patches: what it is at first, what it sees, pictures of any size, its cache."""
+"""The transformer on patches: what it is at first, what it sees, any size of picture, its cache."""
 
 from __future__ import annotations
 
