@@ -44,6 +44,39 @@ BIBLIOGRAPHY: dict[str, str] = {
   booktitle = {IEEE/RSJ International Conference on Intelligent Robots and Systems},
   year = {2012}
 }""",
+    "yang2024unisim": """@inproceedings{yang2024unisim,
+  title = {Learning Interactive Real-World Simulators},
+  author = {Yang, Sherry and Du, Yilun and Ghasemipour, Kamyar and Tompson, Jonathan and
+            Kaelbling, Leslie and Schuurmans, Dale and Abbeel, Pieter},
+  booktitle = {International Conference on Learning Representations},
+  year = {2024}
+}""",
+    "alonso2024diamond": """@inproceedings{alonso2024diamond,
+  title = {Diffusion for World Modeling: Visual Details Matter in {Atari}},
+  author = {Alonso, Eloi and Jelley, Adam and Micheli, Vincent and Kanervisto, Anssi and
+            Storkey, Amos and Pearce, Tim and Fleuret, Fran{\\c{c}}ois},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}""",
+    "chen2024diffusionforcing": """@inproceedings{chen2024diffusionforcing,
+  title = {Diffusion Forcing: Next-token Prediction Meets Full-Sequence Diffusion},
+  author = {Chen, Boyuan and Mons{\\'o}, Diego Mart{\\'i} and Du, Yilun and Simchowitz, Max and
+            Tedrake, Russ and Sitzmann, Vincent},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}""",
+    "frans2025shortcut": """@inproceedings{frans2025shortcut,
+  title = {One Step Diffusion via Shortcut Models},
+  author = {Frans, Kevin and Hafner, Danijar and Levine, Sergey and Abbeel, Pieter},
+  booktitle = {International Conference on Learning Representations},
+  year = {2025}
+}""",
+    "hafner2025dreamer4": """@article{hafner2025dreamer4,
+  title = {Training Agents Inside of Scalable World Models},
+  author = {Hafner, Danijar and Yan, Wilson and Lillicrap, Timothy},
+  journal = {arXiv preprint arXiv:2509.24527},
+  year = {2025}
+}""",
 }
 
 RESTS_ON: dict[str, tuple[str, ...]] = {
@@ -51,6 +84,13 @@ RESTS_ON: dict[str, tuple[str, ...]] = {
     "oracle": ("todorov2012mujoco",),
     "physics": ("hu2018mlsmpm", "featherstone2008"),
     "tdmpc2": ("hansen2024tdmpc2",),
+    "unisim": (
+        "yang2024unisim",
+        "alonso2024diamond",
+        "chen2024diffusionforcing",
+        "frans2025shortcut",
+        "hafner2025dreamer4",
+    ),
 }
 """By family, the keys of the papers to cite."""
 
