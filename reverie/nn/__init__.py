@@ -1,1 +1,1 @@
-"""Tensor functions that families and policies share: layers with parameters, but without time."""
+"""What families and policies share: layers with parameters but without time, and their files."""

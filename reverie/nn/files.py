@@ -18,9 +18,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+
+from reverie.nn.state import misfit
 
 FORMAT = 1
 _ABOUT, _TENSORS = "model.json", "model.safetensors"
@@ -79,7 +82,8 @@ def read(directory: Path | str, family: str) -> Parts:
         raise WeightsError(f"No model is in {directory}: {_ABOUT} is missing.")
     with damage(about):
         head = dict(json.loads(about.read_text()))
-        made, kind, wanted = head["format"], head["family"], dict(head["weights"])
+        made, kind = head["format"], head["family"]
+        wanted = {key: head["weights"][key] for key in ("bytes", "sha256")}
     if kind != family:
         raise WeightsError(
             f"The model in {directory} is of family {kind!r}, not {family!r}; load it with its own."
@@ -92,13 +96,33 @@ def read(directory: Path | str, family: str) -> Parts:
     if not tensors.is_file():
         raise WeightsError(f"{tensors} is missing; copy both files of the model.")
     found = measured(tensors)
+    if found["bytes"] != wanted["bytes"]:
+        raise WeightsError(
+            f"{tensors} is damaged: it has {found['bytes']} bytes, {wanted['bytes']} were written; "
+            "copy both files again."
+        )
     if found != wanted:
         raise WeightsError(
-            f"{tensors} is damaged or of another model: it has {found['bytes']} bytes where "
-            f"{wanted.get('bytes')} were written, or another checksum; copy both files again."
+            f"{tensors} is damaged or of another model: its checksum is not the one that was "
+            "written; copy both files again."
         )
     with damage(tensors):
         return Parts(head, load_file(tensors))
+
+
+def install(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path | str) -> None:
+    """Give a model the weights that were read from a directory, in the precision they have.
+
+    Raises:
+        WeightsError: names or shapes do not fit the model; the message says which.
+    """
+    if problems := misfit(model.state_dict(), tensors):
+        raise WeightsError(
+            f"The weights in {directory} do not fit their configuration: {problems}."
+        )
+    for dtype in {x.dtype for x in tensors.values() if x.is_floating_point()} - {torch.float32}:
+        model.to(dtype)
+    model.load_state_dict(tensors)
 
 
 def measured(path: Path) -> dict[str, Any]:

@@ -11,16 +11,13 @@ from typing import Any
 
 import torch
 
-from reverie.data.container import write_json
 from reverie.data.serial import to_json
-from reverie.eval.openloop import openloop
 from reverie.eval.score import OpenLoop
-from reverie.eval.windows import from_episodes
 from reverie.learn.log import read
 from reverie.recipes.data import DataConfig
 from reverie.recipes.evidence import LEARNT, acts, recorded
 from reverie.recipes.run import Loaded
-from reverie.recipes.study import RESULTS
+from reverie.recipes.study import openloop_on
 from reverie.viz.film import Film, replay
 from reverie.viz.provenance import provenance
 from reverie.viz.report import Report, write
@@ -58,25 +55,8 @@ def predict(
         ValueError: the episodes are too short, or not such as the model reads.
     """
     rows = recorded(loaded, data, episodes, seed)
-    horizon = min(horizon, max(len(r["reward"]) for r in rows) - observed)
-    cut = from_episodes(rows, observed + horizon, windows, seed=seed)
-    with torch.no_grad(), loaded.device.autocast():
-        result = openloop(
-            loaded.model,
-            cut._replace(batch=loaded.device.put(cut.batch)),
-            observed=observed,
-            horizon=horizon,
-            samples=samples,
-            generator=loaded.device.generator(seed),
-            seed=seed,
-        )
-    directory = loaded.recipe.run / RESULTS
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(
-        directory / "prediction.json",
-        {"counters": loaded.counters, "data": _place(loaded, data), **result.to_json()},
-    )
-    return result
+    ahead = {"observed": observed, "horizon": horizon, "samples": samples, "windows": windows}
+    return openloop_on(loaded, rows, {"data": _place(loaded, data)}, seed=seed, **ahead)
 
 
 def film(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,25 @@ def predict(
         played = play(
             loaded.agent, envs, episodes, device=loaded.device, seed=seed, sample=True, record=True
         )
-    horizon = min(horizon, int(played.decisions.max()) + 1 - observed)
-    cut = from_episodes(played.rows, observed + horizon, windows, seed=seed)
+    ahead = {"observed": observed, "horizon": horizon, "samples": samples, "windows": windows}
+    return openloop_on(loaded, played.rows, {}, seed=seed, **ahead)
+
+
+def openloop_on(
+    loaded: Loaded,
+    rows: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+    *,
+    observed: int,
+    horizon: int,
+    samples: int,
+    windows: int,
+    seed: int,
+) -> OpenLoop:
+    """Errors against horizon on whole episodes, over fewer decisions where the longest is shorter;
+    written to `results/prediction.json` with what else there is to say `about` it."""
+    horizon = min(horizon, max(len(r["reward"]) for r in rows) - observed)
+    cut = from_episodes(rows, observed + horizon, windows, seed=seed)
     with torch.no_grad(), loaded.device.autocast():
         result = openloop(
             loaded.model,
@@ -109,7 +127,7 @@ def predict(
             generator=loaded.device.generator(seed),
             seed=seed,
         )
-    _keep(loaded, "prediction", result.to_json())
+    _keep(loaded, "prediction", {**about, **result.to_json()})
     return result
 
 

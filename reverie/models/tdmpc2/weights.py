@@ -88,13 +88,7 @@ def load(directory: Path | str) -> TDMPC2:
         action, dt = Space.from_json(spec["action"]), float(spec["dt"])
         with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             model = TDMPC2(obs, action, dt, config, tasks)
-    if problems := misfit(model.state_dict(), tensors):
-        raise WeightsError(
-            f"The weights in {directory} do not fit their configuration: {problems}."
-        )
-    for dtype in {x.dtype for x in tensors.values() if x.is_floating_point()} - {torch.float32}:
-        model.to(dtype)
-    model.load_state_dict(tensors)
+    files.install(model, tensors, directory)
     return model
 
 

@@ -18,7 +18,8 @@ from reverie.models.unisim.model import UniSim
 from reverie.nn import files
 from reverie.nn.conditions import Part
 from reverie.nn.files import WeightsError
-from reverie.nn.state import misfit
+
+__all__ = ["FAMILY", "WeightsError", "load", "save"]
 
 FAMILY = "unisim"
 
@@ -58,11 +59,5 @@ def load(directory: Path | str) -> UniSim:
         action, dt = Space.from_json(spec["action"]), float(spec["dt"])
         with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
             model = UniSim(obs, action, dt, config, parts)
-    if problems := misfit(model.state_dict(), tensors):
-        raise WeightsError(
-            f"The weights in {directory} do not fit their configuration: {problems}."
-        )
-    for dtype in {x.dtype for x in tensors.values() if x.is_floating_point()} - {torch.float32}:
-        model.to(dtype)
-    model.load_state_dict(tensors)
+    files.install(model, tensors, directory)
     return model

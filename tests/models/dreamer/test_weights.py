@@ -14,6 +14,7 @@ from reverie.models.dreamer.weights import (
     load,
     save,
 )
+from reverie.nn.files import measured
 from tests.models.dreamer import tiny
 
 ABOUT, TENSORS = "model.json", "model.safetensors"
@@ -72,7 +73,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_half_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reverie.models.dreamer.weights.sync", full)
+    monkeypatch.setattr("reverie.nn.files._synced", full)
     with pytest.raises(WeightsError, match=r"could not be written to .*No space left"):
         save(tiny.model(), saved.with_name("other"))
     assert [p.name for p in saved.parent.iterdir()] == ["model"]
@@ -118,9 +119,7 @@ def test_a_pickle_in_the_place_of_weights_is_not_opened(saved: Path) -> None:
 
 def remeasure(saved: Path) -> None:
     """Make size and checksum those of the weights that are there."""
-    from reverie.models.dreamer.weights import _measure
-
-    edit(saved / ABOUT, lambda a: a.update(weights=_measure(saved / TENSORS)))
+    edit(saved / ABOUT, lambda a: a.update(weights=measured(saved / TENSORS)))
 
 
 @pytest.mark.parametrize(
