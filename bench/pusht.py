@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from reverie.core import rollout
@@ -44,11 +45,18 @@ TABLE = 512
 
 
 def block_centre(image: Tensor) -> Tensor:
-    """Where the block is, in units of the table `[N, 2]`, from pictures `[N, 3, h, w]`: the mean
-    place of pixels weighted by how much of the block's colour they hold."""
-    away = (image[:, None] - COLOURS[None, :, :, None, None]).square().sum(2)
-    share = torch.softmax(-away / 0.01, 1)[:, 1]
-    share = share * (share > 0.3)
+    """Where the block is, in units of the table `[N, 2]`, from pictures `[N, 3, h, w]`.
+
+    A pixel is a mixture of the four colours, and of four there is one mixture that gives it. The
+    place is the mean over pixels of the block's share, where the share around is at least half of
+    the most anywhere: a block that is faint or blurred, as in the mean of what may come, is found
+    by the same rule.
+    """
+    mixing = torch.cat([COLOURS, torch.ones(4, 1)], 1).T.inverse()
+    pixels = torch.cat([image, torch.ones_like(image[:, :1])], 1)
+    share = torch.einsum("c,nchw->nhw", mixing[1], pixels).clamp(0, 1)
+    around = F.avg_pool2d(share[:, None], 3, 1, 1)[:, 0]
+    share = share * (around >= 0.5 * around.amax((1, 2), keepdim=True))
     size = image.shape[-1]
     at = (torch.arange(size) + 0.5) * TABLE / size
     total = share.sum((1, 2)).clamp(min=1e-6)
