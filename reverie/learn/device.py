@@ -34,8 +34,9 @@ class DeviceConfig:
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """What to compute on; auto takes CUDA, then MPS, then the CPU."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of activations; weights, optimiser and losses stay float32."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of activations; weights, optimiser and losses stay float32. auto takes bfloat16 where the
+    hardware multiplies it; elsewhere it is emulated, several times slower than float32."""
     threads: int = 0
     """CPU threads of torch; 0 leaves torch's choice. Results are exact for one number of them."""
     compile: bool = False
@@ -45,9 +46,9 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         if self.device not in ("auto", "cpu", "cuda", "mps"):
             raise ValueError(f"Device {self.device!r} is unknown; choose auto, cpu, cuda or mps.")
-        if self.precision not in ("float32", "bfloat16"):
+        if self.precision not in ("float32", "bfloat16", "auto"):
             raise ValueError(
-                f"Precision {self.precision!r} is unknown; choose float32 or bfloat16."
+                f"Precision {self.precision!r} is unknown; choose float32, bfloat16 or auto."
             )
         if self.threads < 0:
             raise ValueError(f"DeviceConfig threads is {self.threads}; give 0 for torch's choice.")
@@ -126,7 +127,19 @@ def settle(config: DeviceConfig) -> Device:
     if config.compile:
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "reverie" / "compiled"))
-    return Device(torch.device(kind), config.precision, config.compile)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bfloat16" if multiplies_bfloat16(kind) else "float32"
+    return Device(torch.device(kind), precision, config.compile)
+
+
+def multiplies_bfloat16(kind: str) -> bool:
+    """Whether a device of this kind has instructions for products in bfloat16: CUDA from Ampere on,
+    x86 with AVX512-BF16 or AMX. Others may have them, but were not measured."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def keep_memory() -> bool:

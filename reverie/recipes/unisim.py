@@ -55,7 +55,7 @@ class UniSimRecipe:
             optimiser=OptimiserConfig(
                 kind="adam", lr=1e-3, warmup=200, beta2=0.99, eps=1e-8, agc=0.0, clip=1.0
             ),
-            device=DeviceConfig(precision="bfloat16"),
+            device=DeviceConfig(precision="auto"),
         )
     )
     """Budget and settings of the run."""

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from reverie.learn.device import Device, DeviceConfig, settle
+from reverie.learn import device as device_module
+from reverie.learn.device import Device, DeviceConfig, multiplies_bfloat16, settle
 
 
 def test_a_missing_device_is_an_error_that_says_what_to_do():
@@ -35,6 +36,23 @@ def test_generators_repeat():
     device = Device(torch.device("cpu"))
     a, b = (torch.rand(3, generator=device.generator(7)) for _ in range(2))
     assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("feature", ["avx512_bf16", "amx_bf16", None])
+def test_auto_precision_is_bfloat16_where_the_processor_multiplies_it(monkeypatch, feature):
+    has = {"avx512_f": True, "avx512_bf16": False, **({feature: True} if feature else {})}
+    monkeypatch.setattr(device_module.torch.cpu, "get_capabilities", lambda: has)
+    settled = settle(DeviceConfig(device="cpu", precision="auto"))
+    assert settled.precision == ("bfloat16" if feature else "float32")
+    with settled.autocast():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if feature else torch.float32)
+
+
+def test_precision_asked_for_by_name_is_kept_whatever_the_processor():
+    for name in ("float32", "bfloat16"):
+        assert settle(DeviceConfig(device="cpu", precision=name)).precision == name
+    assert not multiplies_bfloat16("mps")
 
 
 def test_threads_are_set_and_told():
