@@ -31,15 +31,13 @@ from reverie.recipes.run import load
 from reverie.viz.provenance import provenance
 
 OBSERVED, HORIZON = 4, 16
-COLOURS = torch.tensor(
-    [
-        [1, 1, 1],
-        [119 / 255, 136 / 255, 153 / 255],
-        [144 / 255, 238 / 255, 144 / 255],
-        [65 / 255, 105 / 255, 225 / 255],
-    ]
+COLOURS = (
+    torch.tensor(
+        [[255, 255, 255], [143, 163, 184], [144, 238, 144], [78, 126, 255], [228, 228, 228]]
+    )
+    / 255
 )
-"""Table, block, goal, agent."""
+"""Table, block, goal, agent; and the walls, which are the outermost pixels."""
 TABLE = 512
 """PushT's own units along a side."""
 
@@ -47,14 +45,15 @@ TABLE = 512
 def block_centre(image: Tensor) -> Tensor:
     """Where the block is, in units of the table `[N, 2]`, from pictures `[N, 3, h, w]`.
 
-    A pixel is a mixture of the four colours, and of four there is one mixture that gives it. The
-    place is the mean over pixels of the block's share, where the share around is at least half of
+    A pixel within the walls is a mixture of four colours, and of four there is one mixture that
+    gives it. The place is the mean over pixels of the block's share, where the share around is at least half of
     the most anywhere: a block that is faint or blurred, as in the mean of what may come, is found
     by the same rule.
     """
-    mixing = torch.cat([COLOURS, torch.ones(4, 1)], 1).T.inverse()
+    mixing = torch.cat([COLOURS[:4], torch.ones(4, 1)], 1).T.inverse()
     pixels = torch.cat([image, torch.ones_like(image[:, :1])], 1)
     share = torch.einsum("c,nchw->nhw", mixing[1], pixels).clamp(0, 1)
+    share = F.pad(share[:, 1:-1, 1:-1], (1, 1, 1, 1))
     around = F.avg_pool2d(share[:, None], 3, 1, 1)[:, 0]
     share = share * (around >= 0.5 * around.amax((1, 2), keepdim=True))
     size = image.shape[-1]
@@ -106,7 +105,7 @@ def quality(model: Any, windows: Windows, seed: int) -> dict[str, Any]:
 def stability(model: Any, windows: Windows, frames: int = 200) -> dict[str, float]:
     """A rollout of many frames under actions of the data: does it stay a picture of PushT?
 
-    Share of pixels far from all four colours, and how much of the block is left, at the end against
+    Share of pixels far from all colours, and how much of the block is left, at the end against
     true pictures.
     """
     batch = windows.batch

@@ -27,8 +27,7 @@ def without_cross(env: Any) -> Any:
 
         def render(self) -> np.ndarray:
             """The table, uint8 `[512, 512, 3]`."""
-            screen = table._draw()
-            picture: np.ndarray = pygame.surfarray.array3d(screen).swapaxes(0, 1)
-            return picture
+            raw = pygame.image.tobytes(table._draw(), "RGB")  # rows in order, unlike an array3d
+            return np.frombuffer(raw, np.uint8).reshape(SIDE, SIDE, 3)
 
     return PlainPicture(env)

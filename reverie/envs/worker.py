@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from reverie.envs.env import Env, EnvError, RenderError, Row, check_row, check_s
 
 _PATIENCE = 5.0
 """How long a worker may take to end after it was asked to [s]."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""By what libraries choose their number of threads when they are loaded."""
 
 
 class Reset(NamedTuple):
@@ -180,7 +183,8 @@ class Remote:
         self._pipe, far = context.Pipe()
         self.process = context.Process(target=serve, args=(far, self._makers), daemon=True)
         try:
-            self.process.start()
+            with _one_thread():
+                self.process.start()
         except OSError:
             raise
         except Exception as problem:
@@ -318,6 +322,19 @@ def serve(pipe: Connection, makers: Sequence[Callable[[], Env]]) -> None:
 def _problem(error: Exception) -> _Problem:
     text = "".join(traceback.format_exception(error))
     return _Problem(type(error).__name__, str(error), text)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start meanwhile multiply matrices on one thread, unless the user's environment
+    says otherwise: with several workers the others are busy, and waiting for them costs most."""
+    names = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
 
 
 def _context() -> Any:

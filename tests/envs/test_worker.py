@@ -1,5 +1,10 @@
 """Orders and rows, without the books that `Parallel` keeps."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -77,3 +82,28 @@ def test_a_worker_can_be_started_again():
     assert worker.receive().obs["count"][0, 0] == 2
     worker.close()
     assert worker.end() == "exit code 0"
+
+
+THREADS = """
+import os
+from reverie.envs import parallel
+if __name__ == "__main__":
+    before = dict(os.environ)
+    envs = parallel("toy:pendulum", 1, seed=0, workers=1)
+    with open(f"/proc/{envs._groups[0].process.pid}/environ") as file:
+        told = dict(line.split("=", 1) for line in file.read().split("\\0") if "=" in line)
+    assert dict(os.environ) == before
+    envs.close()
+    print(told["OMP_NUM_THREADS"], told["OPENBLAS_NUM_THREADS"])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("own", "seen"), [({}, "1 1"), ({"OMP_NUM_THREADS": "3"}, "3 1")])
+def test_workers_multiply_on_one_thread_unless_the_user_says_otherwise(tmp_path, own, seen):
+    script = tmp_path / "run.py"
+    script.write_text(THREADS)
+    plain = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    env = {**plain, "PYTHONPATH": str(Path(__file__).parents[2]), **own}
+    done = subprocess.run([sys.executable, str(script)], env=env, capture_output=True, text=True)
+    assert done.stdout.strip() == seen, done.stderr
