@@ -44,7 +44,7 @@ from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
 from reverie.data.datasets import open_dataset
 from reverie.eval.windows import Windows, from_store
-from reverie.learn.device import DeviceConfig, settle
+from reverie.learn.device import DeviceConfig, multiplies_bfloat16, settle
 from reverie.learn.fit import Fitter
 from reverie.learn.optim import OptimiserConfig
 from reverie.models.unisim import UniSim, UniSimConfig
@@ -278,7 +278,7 @@ def adam(warmup: int, clip: float, lr: float = 1e-4) -> OptimiserConfig:
 
 def ours(rows: int, repeats: int, threads: int, kind: str) -> dict[str, Any]:
     """Times [ms] of our update; `kind` is a precision, or "default": UniSim as it is."""
-    usual, precision = kind == "default", "bfloat16" if kind == "default" else kind
+    usual, precision = kind == "default", "auto" if kind == "default" else kind
     config = DeviceConfig(device="cpu", precision=precision, threads=threads)  # type: ignore[arg-type]
     device = settle(config)
     torch.manual_seed(0)
@@ -314,13 +314,11 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
     """Times in turns, and the ratio of theirs to ours."""
     sizes = [str(options.rows), str(options.repeats), str(options.threads)]
     theirs, own = [options.peer, "-c", PEER, *sizes], [sys.executable, __file__, "--alone", *sizes]
-    subjects = {
-        "simulusion, float32": [*theirs, "fp32"],
-        "reverie, float32": [*own, "float32"],
-        "simulusion, bfloat16": [*theirs, "bf16"],
-        "reverie, bfloat16": [*own, "bfloat16"],
-        "reverie, default": [*own, "default"],
-    }
+    kinds = ["float32", *["bfloat16"] * multiplies_bfloat16("cpu")]
+    subjects = {"reverie, default": [*own, "default"]}
+    for kind, short in zip(kinds, ("fp32", "bf16"), strict=False):
+        subjects[f"simulusion, {kind}"] = [*theirs, short]
+        subjects[f"reverie, {kind}"] = [*own, kind]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in subjects}
     for _ in range(options.rounds):
         for name, command in subjects.items():
@@ -335,7 +333,7 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
             f"{name:20} {clock:8.0f} ms, {busy:8.0f} ms of the processor; {count / 1e6:.2f} M "
             f"weights, {work / 1e9:.3f} G multiply-adds a frame"
         )
-    for kind, other in (("float32",) * 2, ("bfloat16",) * 2, ("bfloat16", "float32")):
+    for kind, other in dict.fromkeys((one, two) for one in kinds for two in {one, "float32"}):
         pair = result[f"simulusion, {other}"], result[f"reverie, {kind}"]
         rows = zip(*(x["of each turn"] for x in pair), strict=True)
         shares = [[a / b for a, b in zip(*row, strict=True)] for row in rows]
@@ -521,7 +519,7 @@ def main() -> None:
     )
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-4, help="of DIAMOND's settings")
-    parser.add_argument("--precision", default="bfloat16", help="of DIAMOND's settings")
+    parser.add_argument("--precision", default="auto", help="of DIAMOND's settings")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--alone", nargs=4, help="ours alone, as JSON (for itself)")
     options = parser.parse_args()

@@ -46,9 +46,9 @@ def block_centre(image: Tensor) -> Tensor:
     """Where the block is, in units of the table `[N, 2]`, from pictures `[N, 3, h, w]`.
 
     A pixel within the walls is a mixture of four colours, and of four there is one mixture that
-    gives it. The place is the mean over pixels of the block's share, where the share around is at least half of
-    the most anywhere: a block that is faint or blurred, as in the mean of what may come, is found
-    by the same rule.
+    gives it. The place is the mean over pixels of the block's share, where the share around is at
+    least half of the most anywhere: a block that is faint or blurred, as in the mean of what may
+    come, is found by the same rule.
     """
     mixing = torch.cat([COLOURS[:4], torch.ones(4, 1)], 1).T.inverse()
     pixels = torch.cat([image, torch.ones_like(image[:, :1])], 1)
