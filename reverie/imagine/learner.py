@@ -15,28 +15,13 @@ from reverie.imagine.agent import Memory, PolicyAgent
 from reverie.learn.learner import Compilable, Update
 
 
-class ImaginationLearner(nn.Module):
-    """A `Learner`: any trainable, featured world model, and an actor-critic that imagines in it."""
+class PolicyLearner(nn.Module):
+    """A policy and a critic that learn by imagining in a world model: what all `Learner`s of them
+    share."""
 
     model: Any
-
-    def __init__(self, model: nn.Module, config: ActorCriticConfig) -> None:
-        """`model` is a world model with `loss` and `features`.
-
-        Raises:
-            ValueError: the model does not predict rewards, or the actor is to learn through a
-                model without gradient.
-        """
-        super().__init__()
-        self.model = model
-        self.model.spec.require("reward")
-        missing = {"state", "action"} - self.model.spec.grad
-        if config.gradient == "dynamics" and missing:
-            raise ValueError(
-                f"gradient='dynamics' needs a model with a gradient to state and action; this one "
-                f"has none to {', '.join(sorted(missing))}. Use gradient='reinforce'."
-            )
-        self.actor_critic = ActorCritic(self.model.feature_size, self.model.spec.action, config)
+    """The world model."""
+    actor_critic: ActorCritic
 
     @property
     def agent(self) -> PolicyAgent:
@@ -52,6 +37,39 @@ class ImaginationLearner(nn.Module):
     def critic(self) -> Critic:
         """What the critic says of a state."""
         return Critic(self.actor_critic)
+
+    def after_update(self) -> None:
+        """The slow critic follows."""
+        self.actor_critic.after_update()
+
+
+def actor_critic_in(model: Any, config: ActorCriticConfig) -> ActorCritic:
+    """An actor-critic that can imagine in `model`.
+
+    Raises:
+        ValueError: the model does not predict rewards or has no features, or the actor is to learn
+            through a model without gradient.
+    """
+    model.spec.require("reward")
+    if not hasattr(model, "features"):
+        raise ValueError("A policy reads the features of a model, and this one has none.")
+    missing = {"state", "action"} - model.spec.grad
+    if config.gradient == "dynamics" and missing:
+        raise ValueError(
+            f"gradient='dynamics' needs a model with a gradient to state and action; this one "
+            f"has none to {', '.join(sorted(missing))}. Use gradient='reinforce'."
+        )
+    return ActorCritic(model.feature_size, model.spec.action, config)
+
+
+class ImaginationLearner(PolicyLearner):
+    """A `Learner`: any trainable, featured world model, and an actor-critic that imagines in it."""
+
+    def __init__(self, model: nn.Module, config: ActorCriticConfig) -> None:
+        """`model` is a world model with `loss` and `features`; errors as of `actor_critic_in`."""
+        super().__init__()
+        self.model = model
+        self.actor_critic = actor_critic_in(model, config)
 
     def update(self, batch: Batch, state: Any, generator: Generator) -> Update:
         """Losses of the model on `batch`, and of the actor-critic imagined from its states.
@@ -77,10 +95,6 @@ class ImaginationLearner(nn.Module):
         """Compile what the model offers for it."""
         if isinstance(self.model, Compilable):
             self.model.compile_parts(compiled)
-
-    def after_update(self) -> None:
-        """The slow critic follows."""
-        self.actor_critic.after_update()
 
     def latent(self, memory: Memory) -> dict[str, Tensor]:
         """The model's state by leaf name, `[B, ...]`."""
