@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--camera", type=Path)
     parser.add_argument("--trials", type=int, default=50, help="starts; two films from each")
     parser.add_argument("--steps", type=int, default=4, help="denoising steps of a frame")
+    parser.add_argument("--guidance", type=float, default=1.0, help="w of what is told")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--films", type=Path, help="write the imagined films there, as npy")
     parser.add_argument("--out", type=Path)
@@ -113,12 +114,14 @@ def main() -> None:
             continue
         loaded = load(run)
         usual = loaded.model.config
-        loaded.model.config = replace(usual, flow=replace(usual.flow, steps=options.steps))
+        flow = replace(usual.flow, steps=options.steps, guidance=options.guidance)
+        loaded.model.config = replace(usual, flow=flow)
         found = measure(loaded, options.trials)
         films = found.pop("films")
         if options.films:
             np.save(options.films / f"{name}.npy", films[:8])
-        result[name] = {**found, "steps": options.steps, "trained": loaded.counters}
+        settings = {"steps": options.steps, "guidance": options.guidance}
+        result[name] = {**found, **settings, "trained": loaded.counters}
         print(f"{name}: {found}")
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")
