@@ -34,14 +34,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.diamond_model import FRAMES, WIDTH, Diamond, at_size, check
-from bench.pusht import quality, speed
+from bench.equal_time import LAGS, Trainee, acts_not, race
+from bench.pusht import speed
 from bench.subject import run
 from reverie.core import tree
 from reverie.core.model import Batch
 from reverie.core.spec import Space
 from reverie.data import EpisodeStore, ReplayConfig
 from reverie.data.datasets import open_dataset
-from reverie.eval.windows import Windows, from_store
+from reverie.eval.windows import from_store
 from reverie.learn.device import DeviceConfig, multiplies_bfloat16, settle
 from reverie.learn.fit import Fitter
 from reverie.learn.optim import OptimiserConfig
@@ -54,9 +55,6 @@ CHOICES = 18
 """Actions of DIAMOND in Atari."""
 EQUAL = (64, 72, 72, 72)
 """Channels with which ours has as many multiply-adds as simulusion's network."""
-LAGS = (1, 4, 16)
-MARKS = (0.125, 0.25, 0.5, 1.0)
-"""Shares of the time after which PSNR is taken."""
 
 PEER = """
 import json, sys, time, types
@@ -109,7 +107,7 @@ def ours(rows: int, repeats: int, threads: int, kind: str) -> dict[str, Any]:
     model = UniSim(
         obs, Space((CHOICES,), discrete=True), 0.1, UniSimConfig() if usual else at_size(EQUAL)
     )
-    learner = PlanningLearner(model, _acts_not, stores=False)
+    learner = PlanningLearner(model, acts_not, stores=False)
     fitter = Fitter(learner, adam(warmup=0, clip=float(usual)), device)
     generator = torch.Generator().manual_seed(0)
     known, none = model.config.frames, torch.zeros(rows, 1, dtype=torch.bool)
@@ -171,47 +169,7 @@ def steps(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _acts_not(model: Any) -> Any:
-    raise RuntimeError("It is trained here, and does not act.")
-
-
 # --------------------------------------------------------------------------- quality
-
-
-class Trainee:
-    """One subject: learns for a while, goes on when told."""
-
-    def __init__(
-        self,
-        learner: PlanningLearner,
-        optimiser: OptimiserConfig,
-        device: DeviceConfig,
-        store: EpisodeStore,
-        replay: ReplayConfig,
-    ) -> None:
-        self.model, self.device = learner.model, settle(device)
-        self.fitter = Fitter(learner, optimiser, self.device)
-        self.replay = replay.build(store, seed=0)
-        self.generator = torch.Generator().manual_seed(0)
-        self.seconds = 0.0
-
-    def learn(self, until: float) -> None:
-        """Updates, reading of data included, until so many seconds were spent in all."""
-        while self.seconds < until:
-            begun = time.perf_counter()
-            batch = self.replay.sample().batch
-            batch = batch._replace(obs={"image": batch.obs["image"]})
-            self.fitter.fit(batch, (), self.generator)
-            self.seconds += time.perf_counter() - begun
-
-    def judged(self, windows: Windows) -> dict[str, Any]:
-        """PSNR at the lags."""
-        with torch.no_grad(), self.device.autocast():
-            found = quality(self.model, windows, seed=0)
-        psnr = {str(lag): found["psnr"][lag - 1] for lag in LAGS}
-        repeat = {str(lag): found["repeat"][lag - 1] for lag in LAGS}
-        counts = {"seconds": self.seconds, "updates": self.fitter.updates}
-        return {**counts, "psnr": psnr, "repeat": repeat, "block error": found["block error"]}
 
 
 def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
@@ -221,7 +179,7 @@ def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
     dt, recipe = float(store.meta["dt"]), UniSimRecipe()
     ours = recipe.build(obs, action, dt)
     torch.manual_seed(0)
-    theirs = PlanningLearner(Diamond(obs, action, dt), _acts_not, stores=False)
+    theirs = PlanningLearner(Diamond(obs, action, dt), acts_not, stores=False)
     rows = ReplayConfig(batch=32, length=FRAMES + 1, context=0, online=False)
     device = replace(recipe.training.device, device="cpu", threads=options.threads)
     published = replace(device, precision=options.precision)
@@ -235,18 +193,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     """Trains both in turns; PSNR at each mark, speed at the end."""
     subjects = trainees(options)
     windows = from_store(open_dataset(options.held_out), 20, options.windows, seed=0)
-    result: dict[str, Any] = {name: [] for name in subjects}
-    length, done = 60 * options.minutes, 0.0
-    for mark in MARKS:
-        while done < mark * length:
-            done = min(done + options.turn, mark * length)
-            for subject in subjects.values():
-                subject.learn(done)
-        for name, subject in subjects.items():
-            row = subject.judged(windows)
-            result[name].append(row)
-            told = ", ".join(f"{lag}: {value:.2f}" for lag, value in row["psnr"].items())
-            print(f"{done:6.0f} s {name:8} {row['updates']:6} updates, PSNR {told}", flush=True)
+    length, result = 60 * options.minutes, dict[str, Any]()
+    for rows in race(subjects, windows, length, options.turn):
+        result.update(rows)
     repeat = result["unisim"][-1]["repeat"]
     print("repeat the last frame:", ", ".join(f"{lag}: {v:.2f}" for lag, v in repeat.items()))
     diamond = subjects["diamond"].model

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from reverie.core import tree
@@ -99,7 +100,7 @@ class UniSim(nn.Module):
         self.ensemble = Ensemble(shape[0], width, config.heads) if members else None
         self.averaged = copy.deepcopy(self.denoiser).requires_grad_(False)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-        self.feature_size = config.heads.features
+        self.feature_size = self.features(self.initial(1)).shape[1]
 
     # ------------------------------------------------------------------ the interface
 
@@ -186,10 +187,10 @@ class UniSim(nn.Module):
         frame = frame.clamp(-self.lens.limit, self.lens.limit)
         doubt = None
         if self.ensemble is not None:
-            doubt = self.ensemble.uncertainty(self.features(state), condition)
+            doubt = self.ensemble.uncertainty(self.looked(state), condition)
         cache = self._kept(state, frame, action[:, 0], state.age == 0)
         after = self._arrived(state._replace(cache=cache), frame, None)
-        read = self.heads(self.features(after), condition)
+        read = self.heads(self.looked(after), condition)
         after = after._replace(vectors={**read.sensors})
         ends = read.ends if heads.continues else None
         return Transition(
@@ -206,10 +207,20 @@ class UniSim(nn.Module):
 
     # ------------------------------------------------------------------ optional parts
 
-    def features(self, state: UniSimState) -> Tensor:
-        """`[B, D]` of the last two frames."""
+    def looked(self, state: UniSimState) -> Tensor:
+        """What the heads read of the last two frames, `[B, D]`."""
         found: Tensor = self.features_of(self.lens.leave(state.frames[:, -LOOKED_AT:]))
         return found
+
+    def features(self, state: UniSimState) -> Tensor:
+        """All that a policy may act on: `looked`, the vectors, and what was told as the conditions
+        read it, one after the other."""
+        pictures = self.looked(state)
+        known = [*state.vectors.values(), state.context.vectors.flatten(1)]
+        robots = self.averaged.conditions.embodiments
+        if robots > 1:
+            known.append(F.one_hot(state.context.embodiment, robots))
+        return torch.cat([pictures, *(x.to(pictures.dtype) for x in known)], 1)
 
     def observe_all(
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor

@@ -85,11 +85,11 @@ def test_what_it_says_of_a_step() -> None:
     state, action, noise = seen(net), torch.rand(3, 1, 2), net.noise(3)
     step = net.step(state, action, noise)
     condition = net.condition(net.averaged, state, action[:, 0])
-    read = net.heads(net.features(step.state), condition)
+    read = net.heads(net.looked(step.state), condition)
     torch.testing.assert_close(step.reward, read.reward)
     torch.testing.assert_close(step.continues, 1 - torch.sigmoid(read.ends))
     assert net.ensemble is not None
-    doubt = net.ensemble.uncertainty(net.features(state), condition)
+    doubt = net.ensemble.uncertainty(net.looked(state), condition)
     torch.testing.assert_close(step.uncertainty, doubt)
     shown = net.decode(step.state)
     torch.testing.assert_close(shown["image"], (step.state.frames[:, -1] + 1) / 2)
@@ -304,6 +304,22 @@ def test_a_new_instruction_changes_the_text_and_nothing_else() -> None:
     nothing = net.told(net.initial(3, {"embodiment": robot}), {})
     silent = net.initial(3, {"text": words("", "", ""), "embodiment": robot})
     assert not tree.differ(nothing.context, silent.context)
+
+
+def test_a_policy_is_told_what_the_model_is_told() -> None:
+    net = tiny.model({**tiny.CAMERA, **tiny.POSE, **tiny.TEXT, **ROBOTS})
+    robot = torch.tensor([0, 1, 1])
+    state = seen(net, text=words("go left", "go left", "go left"), embodiment=robot)
+    same = tree.map(lambda x: x[1:2].expand(3, *x.shape[1:]), state)
+    told = net.told(same, {"text": words("go left", "go right", "")})
+    far = {n: v + torch.arange(3)[:, None] for n, v in same.vectors.items()}
+    moved = same._replace(vectors=far)
+    other = net.told(same, {"embodiment": torch.tensor([1, 0, 1])})
+    for changed, alike in ((told, 0), (moved, 0), (other, 2)):
+        found, usual = net.features(changed), net.features(same)
+        assert found.shape == (3, net.feature_size)
+        assert torch.equal(found[alike], usual[alike])
+        assert not torch.equal(found[1], usual[1])
 
 
 def test_embeddings_of_text_are_read_and_may_be_missing() -> None:

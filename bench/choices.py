@@ -1,0 +1,168 @@
+"""What UniSim's choices are worth: variants that learn PushT for the same time, in turns.
+
+    PYTHONPATH=. python bench/choices.py runs/pusht/train --held-out runs/pusht/held-out --out FILE
+
+Each variant differs from the default in one thing: what is predicted (latents of a tokenizer that
+is learnt along, in the same time), the network (the transformer; a smaller U-Net), or how the
+action enters the network, where
+
+    default        every block is scaled and shifted by the action, and has maps of position
+    shift          every block is shifted alone: the action is added
+    no maps        scaled and shifted, without maps of position
+    at the input   the action is added after the first layer and nowhere else
+
+Legend: `N` frames, `D` conditioning, `c h w` features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.equal_time import Trainee, acts_not, race
+from bench.pusht import speed
+from reverie.data import EpisodeStore
+from reverie.data.datasets import open_dataset
+from reverie.eval.windows import from_store
+from reverie.models.unisim import UniSim, UniSimConfig
+from reverie.models.unisim.config import UNetConfig
+from reverie.models.unisim.unet import Residual, UNet
+from reverie.plan.learner import PlanningLearner
+from reverie.recipes.unisim import UniSimRecipe
+from reverie.viz.provenance import provenance
+
+# --------------------------------------------------------------------------- how the action enters
+
+
+def shifted_alone(model: UniSim) -> None:
+    """s = 0 in (1 + s) h + b."""
+    for block in _parts(model, Residual):
+        block.modulation.register_forward_hook(_without_scale)
+
+
+def without_maps(model: UniSim) -> None:
+    """Maps of position are zero and stay so."""
+    for net in _parts(model, UNet):
+        for maps in net.places:
+            maps.data.zero_()
+            maps.requires_grad_(False)
+
+
+def at_the_input(model: UniSim) -> None:
+    """h + W silu(c) after the first layer, and no modulation."""
+    nets = list(_parts(model, UNet))
+    entry = nn.Linear(model.config.width, nets[0].input.out_channels)
+    for net in nets:  # the one that learns, and its running average
+        net.entry = copy.deepcopy(entry).requires_grad_(net.output.weight.requires_grad)
+        told: list[Tensor] = []
+        net.register_forward_pre_hook(lambda layer, given, told=told: told.append(given[2]))
+        net.input.register_forward_hook(
+            lambda layer, given, out, net=net, told=told: (
+                out + net.entry(F.silu(told.pop()))[..., None, None]
+            )
+        )
+        for block in net.modules():
+            if isinstance(block, Residual):
+                block.modulation.register_forward_hook(lambda layer, given, out: out * 0)
+
+
+def _without_scale(layer: nn.Module, given: Any, out: Tensor) -> Tensor:
+    scale, shift = out.chunk(2, 1)
+    return torch.cat([scale * 0, shift], 1)
+
+
+def _parts(model: UniSim, kind: type[Any]) -> Iterator[Any]:
+    return (part for part in model.modules() if isinstance(part, kind))
+
+
+# --------------------------------------------------------------------------- variants
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The default with one change."""
+
+    model: UniSimConfig
+    change: Callable[[UniSim], None] = lambda model: None
+    """Made to the model before it learns."""
+
+
+def variants(usual: UniSimConfig) -> dict[str, Variant]:
+    """By name, in the order in which they take turns."""
+    latents = UNetConfig(channels=(96, 160), patch=1)
+    return {
+        "default": Variant(usual),
+        "latents": Variant(replace(usual, space="latents", unet=latents)),
+        "transformer": Variant(replace(usual, backbone="transformer")),
+        "smaller": Variant(replace(usual, unet=replace(usual.unet, channels=(32, 64, 128)))),
+        "shift": Variant(usual, shifted_alone),
+        "no maps": Variant(usual, without_maps),
+        "at the input": Variant(usual, at_the_input),
+    }
+
+
+def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
+    """The chosen variants on the pictures of a store."""
+    store, recipe = EpisodeStore.open(options.data), UniSimRecipe()
+    obs, dt = {"image": store.schema.obs["image"]}, float(store.meta["dt"])
+    flow = replace(recipe.model.flow, settle=options.settle)
+    device = replace(recipe.training.device, device="cpu", threads=options.threads)
+    found = {}
+    for name, variant in variants(replace(recipe.model, flow=flow)).items():
+        if options.only and name not in options.only:
+            continue
+        torch.manual_seed(options.seed)
+        model = UniSim(obs, store.schema.action, dt, variant.model)
+        variant.change(model)
+        learner = PlanningLearner(model, acts_not, stores=False)
+        optimiser = recipe.training.optimiser
+        found[name] = Trainee(learner, optimiser, device, store, recipe.replay)
+    return found
+
+
+def main() -> None:
+    """Train in turns; print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="a store of PushT to learn from")
+    parser.add_argument("--held-out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", help="names of variants; all without")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
+    parser.add_argument("--windows", type=int, default=64)
+    parser.add_argument("--settle", type=int, default=3000, help="as --model.flow.settle")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    known = variants(UniSimConfig())
+    if unknown := [name for name in options.only or () if name not in known]:
+        parser.error(f"--only has {unknown}; there are {', '.join(known)}")
+    torch.set_num_threads(options.threads)
+    windows = from_store(open_dataset(options.held_out), 20, options.windows, seed=0)
+    subjects = trainees(options)
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    result: dict[str, Any] = {**provenance(), "settings": settings}
+    for rows in race(subjects, windows, 60 * options.minutes, options.turn):
+        result["learning"] = rows
+        if options.out:
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name, subject in subjects.items():
+        with torch.no_grad(), subject.device.autocast():
+            rate = speed(subject.model)
+        result["learning"][name][-1]["frames per second"] = rate
+        print(f"{name}: {rate:.1f} frames a second")
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
