@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -54,6 +55,16 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 where it succeeded, 1 where it failed, 2 where it was called wrongly."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read what is printed has left: `reverie envs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
@@ -68,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return wrong(f"there is no command {command!r}.\n\n{USAGE}")
     try:
         return _COMMANDS[command](rest)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
             raise

@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
 from reverie.cli.terminal import Nothing, console, parse, table, wrong
 
 
@@ -19,3 +25,13 @@ def test_a_command_without_options_takes_none():
 def test_long_lines_stay_whole(capsys):
     console().print("x" * 300)
     assert "x" * 300 in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["--help", "envs"])
+def test_nothing_is_said_to_a_reader_who_has_left(command):
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "reverie.cli", command]
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == 1 and done.stderr == ""
