@@ -61,6 +61,9 @@ class FlowConfig:
     """w of x = x_0 + w (x_c - x_0), x_0 predicted without conditions; 1 leaves x_0 out."""
     drop: float = 0.05
     """Probability in training that a condition is dropped: what guidance needs."""
+    silent: float = 0.0
+    """Share of training sequences in which no action is told: what is left, words above all, has
+    to explain what is done, and is learnt from those sequences."""
     start: float = 0.5
     """Share of training frames that are all noise; the others have a uniform noise level."""
     context: float = 0.1
@@ -76,12 +79,10 @@ class FlowConfig:
     """Updates before shortcuts and its own predictions are learnt from: they must be worth it."""
 
     def __post_init__(self) -> None:
-        shares = (self.drop, self.start, self.context, self.shortcut, self.unroll)
-        if not all(0 <= share <= 1 for share in shares):
-            raise ValueError(
-                f"FlowConfig drop, start, context, shortcut and unroll are {shares}; they are "
-                "shares, 0 to 1."
-            )
+        names = ("drop", "silent", "start", "context", "shortcut", "unroll")
+        shares = {name: getattr(self, name) for name in names}
+        if not all(0 <= share <= 1 for share in shares.values()):
+            raise ValueError(f"FlowConfig has {shares}; these are shares, 0 to 1.")
         if self.steps < 1 or self.settle < 0 or self.finest < 2 or self.finest & (self.finest - 1):
             raise ValueError(
                 f"FlowConfig steps is {self.steps} and finest {self.finest}; give at least 1, and "

@@ -76,13 +76,16 @@ def training_noise(
     if model.config.backbone == "transformer":  # what it looks back to, too, when it is used
         level = torch.where(uniform_noise(rows, steps) < SEEN, 1 - context, level)
     names, members = len(model.denoiser.conditions.names), model.config.heads.members
+    drop = uniform_noise(rows, steps, names) < settings.drop
+    if settings.silent:  # the parts of the action are the first conditions
+        drop[..., : len(model.parts)] |= uniform_noise(rows, 1, 1) < settings.silent
     return TrainingNoise(
         normal_noise(),
         level,
         uniform_noise(rows, steps),
         context,
         normal_noise() if settings.context else like.new_zeros(()).expand(rows, steps, 1, 1, 1),
-        uniform_noise(rows, steps, names) < settings.drop,
+        drop,
         (uniform_noise(members, rows, steps) < 0.5).to(like.dtype),
         uniform_noise(),
         model.noise(rows, generator) if model.lens.tokenizer else like.new_zeros(rows),

@@ -26,6 +26,7 @@ from reverie.nn.spacetime import SpaceTimeConfig
         (TransformerConfig, {"patch": 0}, "patch is 0"),
         (TransformerConfig, {"net": SpaceTimeConfig(window=None)}, "a state has one size"),
         (FlowConfig, {"drop": 1.5}, r"1\.5.*shares, 0 to 1"),
+        (FlowConfig, {"silent": 1.1}, r"'silent': 1\.1.*shares, 0 to 1"),
         (FlowConfig, {"start": -0.1}, "shares, 0 to 1"),
         (FlowConfig, {"context": 2}, "shares, 0 to 1"),
         (FlowConfig, {"shortcut": -1}, "shares, 0 to 1"),

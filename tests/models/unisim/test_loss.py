@@ -313,6 +313,16 @@ def test_the_randomness_has_the_shares_that_are_configured() -> None:
     assert noise.unroll.shape == ()
 
 
+def test_in_silent_sequences_no_part_of_the_action_is_told_and_the_rest_is() -> None:
+    settings = FlowConfig(drop=0.0, silent=0.7)
+    net = tiny.model({**tiny.CAMERA, **tiny.POSE}, parts=PARTS, flow=settings)
+    drop = net.training_noise(400, 5, torch.Generator().manual_seed(3)).drop
+    parts, rest = drop[..., : len(PARTS)], drop[..., len(PARTS) :]
+    assert not rest.any()
+    assert torch.equal(parts, parts[:, :1, :1].expand_as(parts))
+    assert float(parts[:, 0, 0].float().mean()) == pytest.approx(0.7, abs=0.05)
+
+
 def test_a_transformer_learns_often_from_frames_as_it_will_look_back_to_them() -> None:
     net = tiny.model(flow=FlowConfig(context=0.2), **ATTENDING)
     noise = net.training_noise(60, 50, torch.Generator().manual_seed(3))
@@ -439,13 +449,13 @@ def test_heads_read_the_frame_that_an_action_led_to() -> None:
         if not t:
             continue
         condition = net.condition(net.denoiser, before, batch.action[:, t])
-        read = net.heads(net.features(state), condition)
+        read = net.heads(net.looked(state), condition)
         ends = torch.sigmoid(read.ends)
         chance = torch.where(batch.terminated[:, t], ends, 1 - ends)
         scaled = (batch.obs["pose"][:, t] - 1) / 3  # of -2..4
         change = state.frames[:, -1] - before.frames[:, -1]
         aim = F.avg_pool2d(change, 4).flatten(1)
-        away = (net.ensemble(net.features(before), condition) - aim).square().mean(-1)
+        away = (net.ensemble(net.looked(before), condition) - aim).square().mean(-1)
         for name, expected in {
             "reward": (read.reward - batch.reward[:, t]).square(),
             "continues": -chance.log(),
