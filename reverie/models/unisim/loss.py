@@ -277,9 +277,8 @@ def _read(
     shape = batch.first.shape
     pictures = (x.frames[:, :, -LOOKED_AT:].flatten(0, 1) for x in (past, states))
     before, after = (model.lens.leave(x).detach() for x in pictures)
-    here, there = (model.features_of(x) for x in (before, after))
     c = condition.detach().flatten(0, 1)
-    read, found = model.heads(there, c), dict[str, Tensor]()
+    read, found = model.heads(model.features_of(after), c), dict[str, Tensor]()
     if read.reward is not None:
         found["reward"] = (read.reward - batch.reward.flatten()) ** 2
     if read.ends is not None:
@@ -290,7 +289,7 @@ def _read(
         found[f"sensor/{name}"] = ((value - aim) ** 2).flatten(1).mean(1)
     if model.ensemble is not None:
         aim = model.ensemble.target(before[:, -1], after[:, -1])
-        away = ((model.ensemble(here, c) - aim) ** 2).mean(-1)
+        away = ((model.ensemble(model.features_of(before), c) - aim) ** 2).mean(-1)
         found["ensemble"] = (away * noise.members.flatten(1)).mean(0)
     return {name: value.unflatten(0, shape) for name, value in found.items()}
 
