@@ -19,5 +19,5 @@ learn room --replay.batch 4 --training.updates "${1:-1500}" --training.device.th
 # frame says all of a table on which nothing moves by itself. Many small updates teach them.
 learn tabletop --model.frames 1 --model.unet.patch 4 --model.unet.channels 48 96 \
     --model.heads.members 0 --model.flow.silent 0.9 --model.flow.start 0.9 \
-    --replay.batch 12 --replay.length 4 --training.updates "${3:-12000}" \
+    --replay.batch 12 --replay.length 4 --training.updates "${3:-7600}" \
     --training.device.threads "${2:-1}"
