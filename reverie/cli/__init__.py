@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 
@@ -32,6 +33,8 @@ USAGE = """usage: reverie COMMAND [options]
 `reverie COMMAND --help` lists the options."""
 
 
+STDOUT = 1
+
 _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": runs.train,
     "compare": compare.compare,
@@ -56,12 +59,13 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 where it succeeded, 1 where it failed, 2 where it was called wrongly."""
     try:
-        code = _run(argv)
-        sys.stdout.flush()
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read what is printed has left: `reverie envs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
         return 1
-    return code
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -79,11 +83,20 @@ def _run(argv: Sequence[str] | None) -> int:
         return wrong(f"there is no command {command!r}.\n\n{USAGE}")
     try:
         return _COMMANDS[command](rest)
-    except BrokenPipeError:
-        raise
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if type(error).__module__ == "builtins" and isinstance(error, RuntimeError):
+            raise
+        if isinstance(error, BrokenPipeError) and _unread():
             raise
         notes = " ".join(getattr(error, "__notes__", ()))
         print(f"reverie {command}: {error} {notes}".rstrip(), file=sys.stderr)
         return 1
+
+
+def _unread() -> bool:
+    """Whether the other end of the standard output is closed; False where that cannot be told."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from reverie import cli
 from reverie.cli.terminal import Nothing, console, parse, table, wrong
 
 
@@ -27,11 +28,20 @@ def test_long_lines_stay_whole(capsys):
     assert "x" * 300 in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["--help", "envs"])
+@pytest.mark.parametrize("command", [["--help"], ["envs"], ["collect", "--help"]])
 def test_nothing_is_said_to_a_reader_who_has_left(command):
     read, write = os.pipe()
     os.close(read)
-    argv = [sys.executable, "-m", "reverie.cli", command]
+    argv = [sys.executable, "-m", "reverie.cli", *command]
     done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert done.returncode == 1 and done.stderr == ""
+
+
+def test_a_pipe_to_somebody_else_that_breaks_is_told(monkeypatch, capsys):
+    def broken(argv):
+        raise BrokenPipeError("the film's encoder has stopped")
+
+    monkeypatch.setitem(cli._COMMANDS, "envs", broken)
+    assert cli.main(["envs"]) == 1
+    assert capsys.readouterr().err == "reverie envs: the film's encoder has stopped\n"
