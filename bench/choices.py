@@ -17,9 +17,8 @@ Legend: `N` frames, `D` conditioning, `c h w` features.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,60 +27,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.equal_time import Trainee, acts_not, race
+from bench.diamond_model import without_maps
+from bench.equal_time import Trainee, race
 from bench.pusht import speed
 from reverie.data import EpisodeStore
 from reverie.data.datasets import open_dataset
 from reverie.eval.windows import from_store
-from reverie.models.unisim import UniSim, UniSimConfig
+from reverie.models.unisim import UniSimConfig
 from reverie.models.unisim.config import UNetConfig
 from reverie.models.unisim.unet import Residual, UNet
-from reverie.plan.learner import PlanningLearner
 from reverie.recipes.unisim import UniSimRecipe
 from reverie.viz.provenance import provenance
 
 # --------------------------------------------------------------------------- how the action enters
 
 
-def shifted_alone(model: UniSim) -> None:
+def shifted_alone(net: UNet) -> None:
     """s = 0 in (1 + s) h + b."""
-    for block in _parts(model, Residual):
-        block.modulation.register_forward_hook(_without_scale)
+
+    def shift(layer: nn.Module, given: Any, out: Tensor) -> Tensor:
+        scale, shift = out.chunk(2, 1)
+        return torch.cat([scale * 0, shift], 1)
+
+    _modulate(net, shift)
 
 
-def without_maps(model: UniSim) -> None:
-    """Maps of position are zero and stay so."""
-    for net in _parts(model, UNet):
-        for maps in net.places:
-            maps.data.zero_()
-            maps.requires_grad_(False)
-
-
-def at_the_input(model: UniSim) -> None:
+def at_the_input(net: UNet) -> None:
     """h + W silu(c) after the first layer, and no modulation."""
-    nets = list(_parts(model, UNet))
-    entry = nn.Linear(model.config.width, nets[0].input.out_channels)
-    for net in nets:  # the one that learns, and its running average
-        net.entry = copy.deepcopy(entry).requires_grad_(net.output.weight.requires_grad)
-        told: list[Tensor] = []
-        net.register_forward_pre_hook(lambda layer, given, told=told: told.append(given[2]))
-        net.input.register_forward_hook(
-            lambda layer, given, out, net=net, told=told: (
-                out + net.entry(F.silu(told.pop()))[..., None, None]
-            )
-        )
-        for block in net.modules():
-            if isinstance(block, Residual):
-                block.modulation.register_forward_hook(lambda layer, given, out: out * 0)
+    net.entry = nn.Linear(net.down[0][0].modulation.in_features, net.input.out_channels)
+
+    def remember(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        net.told = F.silu(given[2])
+
+    net.register_forward_pre_hook(remember)
+    net.input.register_forward_hook(lambda *about: about[2] + net.entry(net.told)[..., None, None])
+    _modulate(net, lambda *about: about[2] * 0)
 
 
-def _without_scale(layer: nn.Module, given: Any, out: Tensor) -> Tensor:
-    scale, shift = out.chunk(2, 1)
-    return torch.cat([scale * 0, shift], 1)
-
-
-def _parts(model: UniSim, kind: type[Any]) -> Iterator[Any]:
-    return (part for part in model.modules() if isinstance(part, kind))
+def _modulate(net: UNet, hook: Callable[..., Tensor]) -> None:
+    for block in net.modules():
+        if isinstance(block, Residual):
+            block.modulation.register_forward_hook(hook)
 
 
 # --------------------------------------------------------------------------- variants
@@ -92,8 +78,8 @@ class Variant:
     """The default with one change."""
 
     model: UniSimConfig
-    change: Callable[[UniSim], None] = lambda model: None
-    """Made to the model before it learns."""
+    change: Callable[[UNet], None] = lambda net: None
+    """Made to the network before it learns."""
 
 
 def variants(usual: UniSimConfig) -> dict[str, Variant]:
@@ -116,16 +102,19 @@ def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
     obs, dt = {"image": store.schema.obs["image"]}, float(store.meta["dt"])
     flow = replace(recipe.model.flow, settle=options.settle)
     device = replace(recipe.training.device, device="cpu", threads=options.threads)
+    training = replace(recipe.training, seed=options.seed)
     found = {}
     for name, variant in variants(replace(recipe.model, flow=flow)).items():
         if options.only and name not in options.only:
             continue
-        torch.manual_seed(options.seed)
-        model = UniSim(obs, store.schema.action, dt, variant.model)
-        variant.change(model)
-        learner = PlanningLearner(model, acts_not, stores=False)
-        optimiser = recipe.training.optimiser
-        found[name] = Trainee(learner, optimiser, device, store, recipe.replay)
+        each = replace(recipe, model=variant.model, training=training)
+        learner = each.build(obs, store.schema.action, dt)
+        for denoiser in (learner.model.denoiser, learner.model.averaged):
+            if denoiser.unet is not None:
+                torch.manual_seed(options.seed)  # both are the same at first
+                variant.change(denoiser.unet)
+        learner.model.averaged.requires_grad_(False)
+        found[name] = Trainee(learner, training.optimiser, device, store, recipe.replay)
     return found
 
 
@@ -146,7 +135,6 @@ def main() -> None:
     known = variants(UniSimConfig())
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only has {unknown}; there are {', '.join(known)}")
-    torch.set_num_threads(options.threads)
     windows = from_store(open_dataset(options.held_out), 20, options.windows, seed=0)
     subjects = trainees(options)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}

@@ -18,6 +18,7 @@ from reverie.core.spec import Space
 from reverie.models.unisim import UniSim, UniSimConfig
 from reverie.models.unisim.config import FlowConfig, HeadsConfig, UNetConfig
 from reverie.models.unisim.model import UniSimState
+from reverie.models.unisim.unet import UNet
 from reverie.nn.conditions import Conditions, ConditionsConfig, whole
 
 FRAMES, WIDTH = 4, 256
@@ -107,9 +108,7 @@ class Diamond(nn.Module):
         self.unet = unet
         for part in (self.unet, self.level):
             part.requires_grad_(True)
-        for places in self.unet.places:
-            places.data.zero_()
-            places.requires_grad_(False)
+        without_maps(self.unet)
         stacked = Space((FRAMES * action.size,), low=-1.0, high=1.0)
         self.actions = Conditions(whole(stacked), config=ConditionsConfig(WIDTH, WIDTH))
         self.scales = {"denoising": 1.0}
@@ -177,6 +176,13 @@ class Diamond(nn.Module):
         aim = (x - wide(c.skip) * z) / wide(c.out)
         away = (self.network(z, c, before, actions) - aim).square().flatten(1).mean(1)
         return WorldModelLoss({"denoising": (away * ~batch.first[:, -1])[:, None]}, ())
+
+
+def without_maps(net: UNet) -> None:
+    """Its maps of position are zero and stay so."""
+    for maps in net.places:
+        maps.data.zero_()
+        maps.requires_grad_(False)
 
 
 def wide(x: Tensor) -> Tensor:
