@@ -65,7 +65,13 @@ def by_text(loaded: Loaded, trials: int) -> dict[str, Any]:
     silent = torch.full((FRAMES["text"], len(texts), env.action.size), math.nan)
     films = imagine(loaded, obs, silent)
     right = [told(film, pairs[k]) == k % 2 for k, film in enumerate(films)]
-    return {"films": films, **share(right)}
+    kinds = {}
+    for word in ("go", "push"):
+        asked = [pairs[k][k % 2].startswith(word) for k in range(len(films))]
+        if any(asked):
+            found = float(np.mean(np.array(right)[asked]))
+            kinds[f"told to {word}"] = {"films": sum(asked), "right": found}
+    return {"films": films, **share(right), **kinds}
 
 
 def by_camera(loaded: Loaded, trials: int) -> dict[str, Any]:
