@@ -3,8 +3,8 @@
     PYTHONPATH=. python bench/choices.py runs/pusht/train --held-out runs/pusht/held-out --out FILE
 
 Each variant differs from the default in one thing: what is predicted (latents of a tokenizer that
-is learnt along, in the same time), the network (the transformer; a smaller U-Net), or how the
-action enters the network, where
+is learnt along, in the same time), the network (the transformer; a U-Net that is smaller, or sees
+coarser patches), or how the action enters the network, where
 
     default        every block is scaled and shifted by the action, and has maps of position
     shift          every block is shifted alone: the action is added
@@ -84,12 +84,16 @@ class Variant:
 
 def variants(usual: UniSimConfig) -> dict[str, Variant]:
     """By name, in the order in which they take turns."""
-    latents = UNetConfig(channels=(96, 160), patch=1)
+    latents = replace(usual.unet, channels=(96, 160), patch=1)
+    coarser = replace(usual.unet, channels=(96, 160), patch=4)
     return {
         "default": Variant(usual),
         "latents": Variant(replace(usual, space="latents", unet=latents)),
         "transformer": Variant(replace(usual, backbone="transformer")),
         "smaller": Variant(replace(usual, unet=replace(usual.unet, channels=(32, 64, 128)))),
+        "coarser": Variant(replace(usual, unet=coarser)),
+        "coarser, 64": Variant(replace(usual, unet=replace(coarser, channels=(64, 128)))),
+        "coarser, 48": Variant(replace(usual, unet=replace(coarser, channels=(48, 96)))),
         "shift": Variant(usual, shifted_alone),
         "no maps": Variant(usual, without_maps),
         "at the input": Variant(usual, at_the_input),
@@ -101,10 +105,11 @@ def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
     store, recipe = EpisodeStore.open(options.data), UniSimRecipe()
     obs, dt = {"image": store.schema.obs["image"]}, float(store.meta["dt"])
     flow = replace(recipe.model.flow, settle=options.settle)
+    base = replace(recipe.model.unet, channels=tuple(options.channels), patch=options.patch)
     device = replace(recipe.training.device, device="cpu", threads=options.threads)
     training = replace(recipe.training, seed=options.seed)
     found = {}
-    for name, variant in variants(replace(recipe.model, flow=flow)).items():
+    for name, variant in variants(replace(recipe.model, flow=flow, unet=base)).items():
         if options.only and name not in options.only:
             continue
         each = replace(recipe, model=variant.model, training=training)
@@ -128,6 +133,11 @@ def main() -> None:
     parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--settle", type=int, default=3000, help="as --model.flow.settle")
+    usual = UNetConfig()
+    parser.add_argument(
+        "--patch", type=int, default=usual.patch, help="of the U-Net that is changed"
+    )
+    parser.add_argument("--channels", type=int, nargs="+", default=usual.channels, help="of it")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)

@@ -29,8 +29,9 @@ def test_the_gradient_finds_a_plan_and_writes_what_it_found(scenario, tmp_path):
 def test_samples_find_one_too_and_time_is_kept(scenario, tmp_path):
     solver = Solver("cem", iterations=1000, candidates=32, block=10, seconds=1.0)
     found = solve(scenario, solver, tmp_path, size=0)
-    assert found.reward > found.idle and len(found.course.steps) < 1000
-    assert found.course.steps[1] - found.course.steps[0] == 32 * 60 and found.film is None
+    assert found.reward > found.idle and found.film is None
+    many = len(found.course.steps)  # as many as the machine manages in a second
+    assert many < 1000 and found.course.steps == [60 + 32 * 60 * (i + 1) for i in range(many)]
 
 
 def test_a_policy_goes_on_bit_by_bit_where_it_was_stopped(scenario, tmp_path):
