@@ -274,11 +274,12 @@ def _read(
     noise: TrainingNoise,
 ) -> dict[str, Tensor]:
     """The losses of heads and ensemble, each `[B, T]`, on true frames."""
-    shape = batch.first.shape
-    pictures = (x.frames[:, :, -LOOKED_AT:].flatten(0, 1) for x in (past, states))
-    before, after = (model.lens.leave(x).detach() for x in pictures)
+    shape, start = batch.first.shape, past.frames[:, :1]  # the past of a row is the row before it
+    shown = torch.cat([start, states.frames], 1)[:, :, -LOOKED_AT:]
+    shown = model.lens.leave(shown.flatten(0, 1)).detach()
+    seen = model.features_of(shown).unflatten(0, (shape[0], shape[1] + 1))
     c = condition.detach().flatten(0, 1)
-    read, found = model.heads(model.features_of(after), c), dict[str, Tensor]()
+    read, found = model.heads(seen[:, 1:].flatten(0, 1), c), dict[str, Tensor]()
     if read.reward is not None:
         found["reward"] = (read.reward - batch.reward.flatten()) ** 2
     if read.ends is not None:
@@ -288,8 +289,10 @@ def _read(
         aim = states.vectors[name].flatten(0, 1)
         found[f"sensor/{name}"] = ((value - aim) ** 2).flatten(1).mean(1)
     if model.ensemble is not None:
-        aim = model.ensemble.target(before[:, -1], after[:, -1])
-        away = ((model.ensemble(model.features_of(before), c) - aim) ** 2).mean(-1)
+        last = shown[:, -1].unflatten(0, seen.shape[:2])
+        before, after = last[:, :-1].flatten(0, 1), last[:, 1:].flatten(0, 1)
+        away = model.ensemble(seen[:, :-1].flatten(0, 1), c) - model.ensemble.target(before, after)
+        away = (away**2).mean(-1)
         found["ensemble"] = (away * noise.members.flatten(1)).mean(0)
     return {name: value.unflatten(0, shape) for name, value in found.items()}
 
