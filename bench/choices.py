@@ -84,7 +84,7 @@ class Variant:
 
 def variants(usual: UniSimConfig) -> dict[str, Variant]:
     """By name, in the order in which they take turns."""
-    latents = replace(usual.unet, channels=(96, 160), patch=1)
+    latents = replace(usual.unet, channels=usual.unet.channels[-2:], patch=1)
     coarser = replace(usual.unet, channels=(96, 160), patch=4)
     return {
         "default": Variant(usual),
