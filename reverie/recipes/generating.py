@@ -71,6 +71,9 @@ class Generating:
     """LeRobotDataset v3, or Reverie's episode store."""
     task: str = ""
     """What the robot does, in words; the episodes' tasks begin with it."""
+    steps: int = 0
+    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises; 0: as it was trained to be
+    used."""
     seed: int = 0
     """Of the beginnings, of the model's noise and of everything random."""
 
@@ -97,6 +100,7 @@ def generate(loaded: Loaded, config: Generating) -> Generated:
     """
     begun = time.monotonic()
     _require(loaded, config)
+    loaded.denoise_in(config.steps)
     before = recorded_already(config.out, config.format)
     returns, decisions, uncertain = list[float](), 0, 0
     words = _words(loaded, config)

@@ -69,6 +69,9 @@ class Playing:
     """
     patience: float = 5.0
     """A page that is not heard of for so long is let go [s]."""
+    steps: int = 0
+    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises; 0: as it was trained to be
+    used. More keep apart what one step blurs, and cost time."""
 
 
 class Stage(NamedTuple):
@@ -107,12 +110,16 @@ def staged(target: str, playing: Playing) -> Stage:
     if not 0 <= playing.seed < 2**32:
         raise ValueError(f"The seed {playing.seed} is outside 0 .. 2^32 - 1.")
     if (Path(target) / "checkpoints").is_dir():
-        return _run(load(target), playing)
+        loaded = load(target)
+        loaded.denoise_in(playing.steps)
+        return _run(loaded, playing)
     if Path(target).exists() or ":" not in target:
         raise ValueError(
             f"{target} is neither the directory of a run with a checkpoint nor an environment; "
             "give one that `reverie train` made, or a name such as dmc:walker_walk."
         )
+    if playing.steps:
+        raise ValueError(f"{target} is a simulator, which does not denoise; leave --steps out.")
     return _simulator(target, playing)
 
 

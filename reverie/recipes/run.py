@@ -325,6 +325,22 @@ class Loaded:
         """The world model."""
         return self.learner.model
 
+    def denoise_in(self, steps: int) -> None:
+        """Let the model make a frame in so many denoising steps; 0: as it was trained to be used.
+
+        Raises:
+            ValueError: its frames are not made by denoising, or not in so many steps.
+        """
+        if not steps:
+            return
+        change = getattr(self.model, "denoise_in", None)
+        if change is None:
+            raise ValueError(
+                f"{steps} denoising steps were asked for, and a {self.recipe.family} model does "
+                "not denoise; leave --steps out."
+            )
+        change(steps)
+
     @property
     def agent(self) -> Agent:
         """Who acts."""

@@ -192,6 +192,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
         ({"policy": "expert"}, "There is no policy 'expert'"),
         ({"horizon": 500}, "more than 504 rows"),
         ({"episodes": 0}, "at least 1"),
+        ({"steps": 2}, "does not denoise"),
     ):
         with pytest.raises(ValueError, match=said):
             generate(loaded, Generating(place, data, **changes))

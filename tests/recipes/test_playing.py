@@ -129,6 +129,10 @@ def test_what_cannot_be_played_is_refused_with_what_to_do(
         staged(str(seeing), Playing(seed=-1))
     with pytest.raises(ValueError, match="reads no text"):
         staged(str(seeing), Playing(text="up")).build()
+    with pytest.raises(ValueError, match="dreamer model does not denoise"):
+        staged(str(seeing), Playing(steps=4))
+    with pytest.raises(ValueError, match="is a simulator, which does not denoise"):
+        staged("dmc:cartpole_swingup", Playing(steps=4))
 
 
 def test_the_exact_simulator_is_played_as_any_model_and_does_not_drift() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -312,6 +313,19 @@ class UniSim(nn.Module):
         fast: list[Tensor] = list(self.denoiser.parameters())
         torch._foreach_lerp_(slow, fast, rate)
         self.lens.after_update()
+
+    def denoise_in(self, steps: int) -> None:
+        """From now on a frame is made in so many steps, whatever it was trained to be used with.
+
+        Raises:
+            ValueError: it is no power of two, or more than `flow.finest`.
+        """
+        settings = self.config.flow
+        if not 1 <= steps <= settings.finest or steps & (steps - 1):
+            raise ValueError(
+                f"{steps} denoising steps were asked for; it learnt 1, 2, 4 .. {settings.finest}."
+            )
+        self.config = replace(self.config, flow=replace(settings, steps=steps))
 
     # ------------------------------------------------------------------ parts
 

@@ -239,6 +239,24 @@ def frame(net: UniSim, state: UniSimState, action: Tensor) -> Tensor:
         return net.step(state, action, torch.ones(len(action), *net.cameras.shape)).state.frames
 
 
+def test_in_how_many_steps_a_frame_is_made_can_be_changed_afterwards() -> None:
+    asked = tiny.model()
+    flow = asked.config.flow
+    made = tiny.model(flow=replace(flow, steps=4))
+    made.load_state_dict(asked.state_dict())
+    state, action, noise = seen(asked), torch.rand(3, 1, 2), asked.noise(3)
+    usual = asked.step(state, action, noise).state.frames
+    asked.denoise_in(4)
+    changed = asked.step(state, action, noise).state.frames
+    torch.testing.assert_close(changed, made.step(state, action, noise).state.frames)
+    assert not torch.equal(changed, usual)
+    asked.denoise_in(1)
+    torch.testing.assert_close(asked.step(state, action, noise).state.frames, usual)
+    for wrong in (0, 3, 2 * flow.finest):
+        with pytest.raises(ValueError, match=f"{wrong} denoising steps were asked for"):
+            asked.denoise_in(wrong)
+
+
 def test_without_guidance_nothing_is_paid_for_it_and_with_none_conditions_do_not_matter() -> None:
     net = tiny.model(parts=PARTS)
     calls, own = list[int](), net.averaged.forward
