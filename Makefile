@@ -33,7 +33,7 @@ demo: .venv/.installed-demo
 	$(BIN)/reverie demo
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest
 
 check: test lint types contracts docs smoke
 
