@@ -1,6 +1,6 @@
 #!/bin/sh
 # Record PushT and train a video model of it: what bench/pusht.py measures.
-#     bash bench/pusht.sh [UPDATES] [THREADS]
+#     bash bench/pusht.sh [UPDATES] [THREADS] [OPTIONS OF reverie train unisim]
 # The same command goes on where it was stopped. Recording: 206,400 frames, 9 minutes on two cores.
 set -eu
 export SDL_VIDEODRIVER=dummy
@@ -20,5 +20,8 @@ if [ ! -d runs/pusht/train ]; then
         record --out runs/pusht/train --policy scripted --noise 0.2 --episodes 200
     done
 fi
+updates=${1:-16000}
+threads=${2:-2}
+shift "$(($# < 2 ? $# : 2))"
 reverie train unisim --data runs/pusht/train --data.sensors image --run runs/pusht/unisim \
-    --training.updates "${1:-16000}" --training.device.threads "${2:-2}" --training.log.every 200
+    --training.updates "$updates" --training.device.threads "$threads" --training.log.every 200 "$@"
