@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +168,10 @@ def main() -> None:
         "windows": len(windows.episode),
         **provenance(),
     }
-    usual = model.config
+    usual = model.config.flow.steps
     with torch.no_grad(), loaded.device.autocast():
         for steps in options.steps[:1] if options.quick else options.steps:
-            model.config = replace(usual, flow=replace(usual.flow, steps=steps))
+            model.denoise_in(steps)
             found = quality(model, windows, seed=0)
             result[f"{steps} steps"] = found
             told = {k: v for k, v in found.items() if isinstance(v, float)}
@@ -184,7 +183,7 @@ def main() -> None:
             if steps == options.steps[0]:
                 repeats = ", ".join(f"{k}: {found['repeat'][k - 1]:.2f}" for k in (1, 4, 16))
                 print(f"   repeat {repeats}")
-        model.config = usual
+        model.denoise_in(usual)
         control = controllability(model, windows, observed=OBSERVED, horizon=8, seed=0).sensor(
             "image"
         )
@@ -196,7 +195,7 @@ def main() -> None:
         )
         result["frames per second"] = {}
         for steps in options.steps[:1] if options.quick else options.steps:
-            model.config = replace(usual, flow=replace(usual.flow, steps=steps))
+            model.denoise_in(steps)
             result["frames per second"][steps] = speed(model)
         print("frames per second:", result["frames per second"])
     if options.out:

@@ -72,8 +72,8 @@ class Generating:
     task: str = ""
     """What the robot does, in words; the episodes' tasks begin with it."""
     steps: int = 0
-    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises; 0: as it was trained to be
-    used."""
+    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises, which keeps to them
+    afterwards; 0 leaves it as it is."""
     seed: int = 0
     """Of the beginnings, of the model's noise and of everything random."""
 

@@ -326,7 +326,7 @@ class Loaded:
         return self.learner.model
 
     def denoise_in(self, steps: int) -> None:
-        """Let the model make a frame in so many denoising steps; 0: as it was trained to be used.
+        """Let the model make a frame in so many denoising steps from now on; 0 leaves it as it is.
 
         Raises:
             ValueError: its frames are not made by denoising, or not in so many steps.
