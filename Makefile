@@ -33,7 +33,7 @@ demo: .venv/.installed-demo
 	$(BIN)/reverie demo
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: test lint types contracts docs smoke
 

@@ -1,6 +1,7 @@
 """Actor and critic learnt from imagined trajectories, for any world model with features.
 
     imagine    s_{k+1} ~ p(. | s_k, a_k),  a_k ~ pi(. | s_k),  k = 0 .. H-1
+    reward     r_{k+1} - p u_{k+1},  u the model's uncertainty where it has a price p
     return     R_k = r_{k+1} + g c_{k+1} ((1 - l) v_{k+1} + l R_{k+1}),  R_{H-1} with v_H
     advantage  A_k = (R_k - v_k) / max(1, S),  S = the moving 5 to 95 percentile range of R
     actor      - w_k (log pi(a_k | s_k) sg(A_k) + e H[pi(. | s_k)])       (REINFORCE)
@@ -9,8 +10,8 @@
     weight     w_k = w_0 prod_{i <= k} g c_i
 
 Actor learning, critic learning and the replay loss of Hafner et al. 2023; backpropagation through
-the dynamics of Hafner et al. 2020. Legend: `H` horizon, `N` starts, `B` batch, `T` time,
-`F` features.
+the dynamics of Hafner et al. 2020; the price of uncertainty of Yu et al. 2020 (MOPO).
+Legend: `H` horizon, `N` starts, `B` batch, `T` time, `F` features.
 """
 
 from __future__ import annotations
@@ -69,6 +70,9 @@ class ActorCriticConfig:
     replay_value: float = 0.3
     """Weight of the critic's loss on recorded rows; 0 turns it off."""
     returns: ReturnConfig = ReturnConfig()
+    uncertainty: float = 0.0
+    """p, what a unit of the model's uncertainty takes off an imagined reward: a policy that learns
+    in a finished model goes where the model is wrong to its advantage."""
 
     def __post_init__(self) -> None:
         if self.horizon < 1:
@@ -78,6 +82,10 @@ class ActorCriticConfig:
         if self.gradient not in ("reinforce", "dynamics"):
             raise ValueError(
                 f"ActorCriticConfig gradient is {self.gradient!r}; choose reinforce or dynamics."
+            )
+        if not 0 <= self.uncertainty < float("inf"):
+            raise ValueError(
+                f"ActorCriticConfig uncertainty is {self.uncertainty}; give a price of at least 0."
             )
         if self.starts < 0 or (self.starts == 1 and self.replay_value):
             raise ValueError(
@@ -103,6 +111,8 @@ class Imagined(NamedTuple):
     """R_0 .. R_{H-1}, `[H, N]`; a function of the actions where the actor learns through them."""
     weight: Tensor
     """w_0 .. w_{H-1}, `[H, N]`, constant."""
+    uncertainty: Tensor | None
+    """Of the model at s_1 .. s_H, `[H, N]`, constant; None where it tells none."""
 
 
 @contextlib.contextmanager
@@ -201,9 +211,13 @@ class ActorCritic(nn.Module):
             value = twohot_mean(self.value(seen) if through else logits, self.bins)
             reward, continues = future.transition.reward, future.transition.continues
             assert reward is not None
+            if config.uncertainty:
+                assert future.transition.uncertainty is not None
+                reward = reward - config.uncertainty * future.transition.uncertainty
             carry = torch.full_like(reward, config.returns.discount)
             carry = carry if continues is None else carry * continues
             returns = lambda_return(reward, value[1:], carry, config.returns.lam)
+        doubt = future.transition.uncertainty
         return Imagined(
             policy,
             actions=future.actions.squeeze(2),
@@ -212,6 +226,7 @@ class ActorCritic(nn.Module):
             value=value.detach(),
             returns=returns,
             weight=torch.cat([alive.unsqueeze(0), carry[:-1].detach()]).cumprod(0),
+            uncertainty=None if doubt is None else doubt.detach(),
         )
 
     def after_update(self) -> None:
@@ -272,11 +287,13 @@ class ActorCritic(nn.Module):
     def _metrics(self, imagined: Imagined) -> dict[str, Tensor]:
         returns = imagined.returns.detach()
         entropy = torch.stack([p.entropy().detach().mean() for p in imagined.policy])
+        doubt = imagined.uncertainty
         return {
             "imagined_return": returns.mean(),
             "value": imagined.value.mean(),
             "return_range": self.high - self.low,
             "policy_entropy": entropy.mean(),
+            **({} if doubt is None else {"uncertainty": doubt.mean()}),
         }
 
 

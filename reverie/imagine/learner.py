@@ -47,10 +47,10 @@ def actor_critic_in(model: Any, config: ActorCriticConfig) -> ActorCritic:
     """An actor-critic that can imagine in `model`.
 
     Raises:
-        ValueError: the model does not predict rewards or has no features, or the actor is to learn
-            through a model without gradient.
+        ValueError: the model does not predict rewards or has no features, tells no uncertainty
+            where it has a price, or the actor is to learn through a model without gradient.
     """
-    model.spec.require("reward")
+    model.spec.require("reward", *(["uncertainty"] if config.uncertainty else []))
     if not hasattr(model, "features"):
         raise ValueError("A policy reads the features of a model, and this one has none.")
     missing = {"state", "action"} - model.spec.grad

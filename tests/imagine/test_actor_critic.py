@@ -177,6 +177,45 @@ def test_a_range_of_returns_below_the_limit_counts_as_the_limit() -> None:
     torch.testing.assert_close(one, 10 * two)
 
 
+class Doubtful(Glide):
+    """It tells how sure it is, or (`pays`) takes twice that off its reward."""
+
+    pays = False
+
+    def step(self, state: Tensor, action: Tensor, noise: Tensor) -> Any:
+        found = super().step(state, action, noise)
+        assert found.reward is not None
+        doubt = found.state.square().sum(1) + action[:, 0].square().sum(1)
+        if self.pays:
+            return found._replace(reward=found.reward - 2 * doubt)
+        return found._replace(uncertainty=doubt)
+
+
+@pytest.mark.parametrize("gradient", ["reinforce", "dynamics"])
+def test_the_price_of_uncertainty_comes_off_each_imagined_reward(gradient: Any) -> None:
+    """Losses and gradients are those in a world whose reward is less by so much."""
+    config = replace(SMALL, gradient=gradient)
+    world, dearer = Doubtful(), Doubtful()
+    dearer.load_state_dict(world.state_dict())
+    dearer.pays = True
+    priced, plain = make(world, replace(config, uncertainty=2.0)), make(dearer, config)
+    plain.load_state_dict(priced.state_dict())
+    states, batch = record(world)
+    losses, metrics = priced.losses(world, states, batch, seeded())
+    expected, others = plain.losses(dearer, states, batch, seeded())
+    moves = []
+    for agent, found in ((priced, losses), (plain, expected)):
+        params = list(agent.policy.parameters())
+        moves.append(torch.autograd.grad(found["policy"].sum(), params, retain_graph=True))
+    torch.testing.assert_close(losses, expected)
+    torch.testing.assert_close(moves[0], moves[1])
+    assert metrics["uncertainty"] > 0 and "uncertainty" not in others
+    free = make(world, config)
+    free.load_state_dict(priced.state_dict())
+    cheaper = free.losses(world, states, batch, seeded())[1]
+    assert cheaper["imagined_return"] > metrics["imagined_return"] + 1
+
+
 def test_nothing_is_learnt_from_behind_an_end() -> None:
     world = Glide()
     agent, (states, batch) = make(world), record(world)

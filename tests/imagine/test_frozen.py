@@ -96,6 +96,10 @@ def test_a_policy_finds_the_better_action_in_the_model() -> None:
 def test_models_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="predicts reward"):
         FrozenLearner(Chunked(), SMALL)
+    with pytest.raises(ValueError, match="predicts uncertainty"):
+        FrozenLearner(Latent(), replace(SMALL, uncertainty=1.0))
+    with pytest.raises(ValueError, match=r"uncertainty is -1\.0; give a price of at least 0"):
+        replace(SMALL, uncertainty=-1.0)
     blind = Latent()
     blind.spec = replace(blind.spec, grad=frozenset())
     with pytest.raises(ValueError, match="has none to action, state"):
