@@ -24,7 +24,6 @@ from torch import Generator, Tensor
 from reverie.core import tree
 from reverie.core.model import Batch, WorldModelLoss
 from reverie.models.unisim import flow
-from reverie.models.unisim.heads import LOOKED_AT
 
 if TYPE_CHECKING:
     from reverie.models.unisim.model import UniSim, UniSimState
@@ -274,12 +273,8 @@ def _read(
     noise: TrainingNoise,
 ) -> dict[str, Tensor]:
     """The losses of heads and ensemble, each `[B, T]`, on true frames."""
-    shape, start = batch.first.shape, past.frames[:, :1]  # the past of a row is the row before it
-    shown = torch.cat([start, states.frames], 1)[:, :, -LOOKED_AT:]
-    shown = model.lens.leave(shown.flatten(0, 1)).detach()
-    seen = model.features_of(shown).unflatten(0, (shape[0], shape[1] + 1))
-    c = condition.detach().flatten(0, 1)
-    read, found = model.heads(seen[:, 1:].flatten(0, 1), c), dict[str, Tensor]()
+    shape, c = batch.first.shape, condition.detach().flatten(0, 1)
+    read, found = model.heads(states.looked.flatten(0, 1), c), dict[str, Tensor]()
     if read.reward is not None:
         found["reward"] = (read.reward - batch.reward.flatten()) ** 2
     if read.ends is not None:
@@ -289,9 +284,10 @@ def _read(
         aim = states.vectors[name].flatten(0, 1)
         found[f"sensor/{name}"] = ((value - aim) ** 2).flatten(1).mean(1)
     if model.ensemble is not None:
-        last = shown[:, -1].unflatten(0, seen.shape[:2])
-        before, after = last[:, :-1].flatten(0, 1), last[:, 1:].flatten(0, 1)
-        away = model.ensemble(seen[:, :-1].flatten(0, 1), c) - model.ensemble.target(before, after)
+        start = past.frames[:, :1, -1]  # the past of a row is the row before it
+        last = model.lens.leave(torch.cat([start, states.frames[:, :, -1]], 1)).detach()
+        change = model.ensemble.target(last[:, :-1].flatten(0, 1), last[:, 1:].flatten(0, 1))
+        away = model.ensemble(past.looked.flatten(0, 1), c) - change
         away = (away**2).mean(-1)
         found["ensemble"] = (away * noise.members.flatten(1)).mean(0)
     return {name: value.unflatten(0, shape) for name, value in found.items()}

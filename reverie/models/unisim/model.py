@@ -39,6 +39,8 @@ class UniSimState(NamedTuple):
     age: Tensor
     """int64 `[B]`, frames of the episode so far, at most K; the first one stands for those
     before it."""
+    looked: Tensor
+    """`[B, D]`, features of the last two frames: what heads and policies read."""
     vectors: Any
     """By sensor the last values `[B, ...]`, scaled."""
     given: Any
@@ -113,7 +115,7 @@ class UniSim(nn.Module):
         given = self._given(batch, context)
         vectors = self.vectors.zeros(batch, like)
         told, cache = self._told(batch, given), self.averaged.empty(batch)
-        return UniSimState(frames, age, vectors, given, told, cache)
+        return UniSimState(frames, age, self.look(frames), vectors, given, told, cache)
 
     def told(self, state: UniSimState, context: Obs) -> UniSimState:
         """The same moment under another context: a new instruction. What it does not name stays."""
@@ -167,7 +169,7 @@ class UniSim(nn.Module):
         alone = (state.age == 0)[:, None, None, None, None]
         frames = torch.where(alone, frame[:, None], frames)
         age = (state.age + 1).clamp(max=self.config.frames)
-        return state._replace(frames=frames, age=age, vectors=vectors)
+        return state._replace(frames=frames, age=age, looked=self.look(frames), vectors=vectors)
 
     def _kept(self, state: UniSimState, frame: Tensor, action: Tensor, begun: Tensor) -> Any:
         """The cache with a clean frame `[B, C, h, w]` that an action `[B, A]` led to."""
@@ -188,10 +190,10 @@ class UniSim(nn.Module):
         frame = frame.clamp(-self.lens.limit, self.lens.limit)
         doubt = None
         if self.ensemble is not None:
-            doubt = self.ensemble.uncertainty(self.looked(state), condition)
+            doubt = self.ensemble.uncertainty(state.looked, condition)
         cache = self._kept(state, frame, action[:, 0], state.age == 0)
         after = self._arrived(state._replace(cache=cache), frame, None)
-        read = self.heads(self.looked(after), condition)
+        read = self.heads(after.looked, condition)
         after = after._replace(vectors={**read.sensors})
         ends = read.ends if heads.continues else None
         return Transition(
@@ -208,15 +210,15 @@ class UniSim(nn.Module):
 
     # ------------------------------------------------------------------ optional parts
 
-    def looked(self, state: UniSimState) -> Tensor:
-        """What the heads read of the last two frames, `[B, D]`."""
-        found: Tensor = self.features_of(self.lens.leave(state.frames[:, -LOOKED_AT:]))
+    def look(self, frames: Tensor) -> Tensor:
+        """What heads and policies read of frames `[B, K, C, h, w]`, `[B, D]`."""
+        found: Tensor = self.features_of(self.lens.leave(frames[:, -LOOKED_AT:]))
         return found
 
     def features(self, state: UniSimState) -> Tensor:
-        """All that a policy may act on: `looked`, the vectors, and what was told as the conditions
-        read it, one after the other."""
-        pictures = self.looked(state)
+        """All that a policy may act on: what was seen, the vectors, and what was told as the
+        conditions read it, one after the other."""
+        pictures = state.looked
         known = [*state.vectors.values(), state.context.vectors.flatten(1)]
         robots = self.averaged.conditions.embodiments
         if robots > 1:
@@ -227,17 +229,29 @@ class UniSim(nn.Module):
         self, state: UniSimState, action: Tensor, obs: Obs, first: Tensor, noise: Tensor
     ) -> UniSimState:
         """The states `[B, T, ...]` of a whole sequence; equal to a loop of `observe`."""
-        seen = self.cameras.read_all(obs, self.lens.leave(state.frames[:, -1]), first)
+        held = self.lens.leave(state.frames[:, -1])
+        seen = self.cameras.read_all(obs, held, first)
         frames, age = self.histories(state, self.lens.enter(seen), first)
         rows = first.shape[1]
         given, told = tree.map(
             lambda x: x[:, None].expand(-1, rows, *x.shape[1:]), (state.given, state.context)
         )
         vectors = self.vectors.read_all(obs, state.vectors, first)
-        states = UniSimState(frames, age, vectors, given, told, ())
+        looked = self._looks(held, frames[:, :, -1], age)
+        states = UniSimState(frames, age, looked, vectors, given, told, ())
         if self.averaged.patches is None:
             return states
         return states._replace(cache=self._caches(state, states, action[:, :, 0], first))
+
+    def _looks(self, held: Tensor, frames: Tensor, age: Tensor) -> Tensor:
+        """`look` at each row `[B, T, D]` of `frames` `[B, T, C, h, w]`, which follow a picture that
+        is `held`; no tokenizer learns from it."""
+        shown = self.lens.leave(frames).detach()
+        before = torch.cat([held.detach()[:, None], shown[:, :-1]], 1)
+        alone = (age <= 1)[..., None, None, None]
+        both = torch.stack([torch.where(alone, shown, before), shown], 2)
+        found: Tensor = self.features_of(both.flatten(0, 1))
+        return found.unflatten(0, age.shape)
 
     @torch.no_grad()
     def _caches(
@@ -262,10 +276,9 @@ class UniSim(nn.Module):
         def shifted(begin: Tensor, rows: Tensor) -> Tensor:
             return torch.cat([begin[:, None], rows[:, :-1]], 1)
 
-        begin = (state.frames, state.age, state.vectors)
-        moved = tree.map(shifted, begin, (states.frames, states.age, states.vectors))
-        frames, age, vectors = moved
-        return UniSimState(frames, age, vectors, state.given, context, ())
+        begin = state[:4]  # frames, age, looked, vectors
+        frames, age, looked, vectors = tree.map(shifted, begin, states[:4])
+        return UniSimState(frames, age, looked, vectors, state.given, context, ())
 
     def histories(self, state: UniSimState, frames: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
         """The K last frames `[B, T, K, C, h, w]` at each row of `frames` `[B, T, C, h, w]`, and

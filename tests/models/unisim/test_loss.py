@@ -449,13 +449,13 @@ def test_heads_read_the_frame_that_an_action_led_to() -> None:
         if not t:
             continue
         condition = net.condition(net.denoiser, before, batch.action[:, t])
-        read = net.heads(net.looked(state), condition)
+        read = net.heads(net.look(state.frames), condition)
         ends = torch.sigmoid(read.ends)
         chance = torch.where(batch.terminated[:, t], ends, 1 - ends)
         scaled = (batch.obs["pose"][:, t] - 1) / 3  # of -2..4
         change = state.frames[:, -1] - before.frames[:, -1]
         aim = F.avg_pool2d(change, 4).flatten(1)
-        away = (net.ensemble(net.looked(before), condition) - aim).square().mean(-1)
+        away = (net.ensemble(net.look(before.frames), condition) - aim).square().mean(-1)
         for name, expected in {
             "reward": (read.reward - batch.reward[:, t]).square(),
             "continues": -chance.log(),

@@ -85,11 +85,11 @@ def test_what_it_says_of_a_step() -> None:
     state, action, noise = seen(net), torch.rand(3, 1, 2), net.noise(3)
     step = net.step(state, action, noise)
     condition = net.condition(net.averaged, state, action[:, 0])
-    read = net.heads(net.looked(step.state), condition)
+    read = net.heads(net.look(step.state.frames), condition)
     torch.testing.assert_close(step.reward, read.reward)
     torch.testing.assert_close(step.continues, 1 - torch.sigmoid(read.ends))
     assert net.ensemble is not None
-    doubt = net.ensemble.uncertainty(net.looked(state), condition)
+    doubt = net.ensemble.uncertainty(net.look(state.frames), condition)
     torch.testing.assert_close(step.uncertainty, doubt)
     shown = net.decode(step.state)
     torch.testing.assert_close(shown["image"], (step.state.frames[:, -1] + 1) / 2)
