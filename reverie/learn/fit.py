@@ -51,14 +51,16 @@ class Fitter:
         learner: Learner,
         optimiser: OptimiserConfig,
         device: Device,
+        last: int = 0,
     ) -> None:
+        """`last` is the update that the run ends at, 0 where nobody knows: a cool-down needs it."""
         self.learner = learner
         self.device = device
         self._named = {n: p for n, p in learner.named_parameters() if p.requires_grad}
         if not self._named:
             raise ValueError("The learner has no parameter that requires a gradient.")
         groups = learner.groups if isinstance(learner, Grouped) else None
-        self.optimiser = Optimiser(self._named, optimiser, groups)
+        self.optimiser = Optimiser(self._named, optimiser, groups, last)
 
     @property
     def updates(self) -> int:

@@ -59,7 +59,7 @@ class Loop:
         self.learner, self.replay, self.envs, self.evaluation = learner, replay, envs, evaluation
         self.family, self.recipe = family, recipe
         self.counters = Counters()
-        self.fitter = Fitter(learner, config.optimiser, device)
+        self.fitter = Fitter(learner, config.optimiser, device, config.updates)
         self.noise = device.generator(_derived(config.seed, 0))
         self.ratio = TrainRatio(config.train_ratio, replay.config.batch, replay.config.length)
         self.collector = (

@@ -5,13 +5,16 @@ For a parameter tensor p with gradient g, at update t = 1, 2, ... (Frobenius nor
     g  <- g / max(1, |g| / (agc max(pmin, |p|)))      clipping, relative to the weights
     v  <- beta2 v + (1 - beta2) g^2                   v_hat = v / (1 - beta2^t)
     m  <- beta1 m + (1 - beta1) g / (sqrt(v_hat) + eps)
-    p  <- p - lr_t (m / (1 - beta1^t) + decay p)      lr_t = lr min(1, (t - 1) / warmup)
+    p  <- p - lr_t (m / (1 - beta1^t) + decay p)
 
-Adam, where it is asked for, is torch's, with the same warm-up. A learner may divide its weights
-into groups with settings of their own; the norm of their gradients is bounded first.
+    lr_t = lr min(1, (t - 1) / warmup, (N - t + 1) / cooldown)      N the last update of the run
+
+Adam, where it is asked for, is torch's, with the same learning rates. A learner may divide its
+weights into groups with settings of their own; the norm of their gradients is bounded first.
 
 Sources: LaProp, Ziyin et al. 2020 (the momentum is taken of the scaled gradient, not before the
-scaling as in Adam); clipping, Brock et al. 2021; constants, Hafner et al. 2023.
+scaling as in Adam); clipping, Brock et al. 2021; constants, Hafner et al. 2023;
+cool-down after a constant rate, Haegele et al. 2024.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+PMIN = 1e-3
+"""The norm that a smaller tensor is taken to have in clipping, so that zero weights can move."""
 
 
 class Group(NamedTuple):
@@ -47,10 +53,10 @@ class OptimiserConfig:
     """Learning rate after the warm-up."""
     warmup: int = 1000
     """Updates in which the learning rate rises linearly from zero; 0 for none."""
+    cooldown: int = 0
+    """Last updates of the run, in which the learning rate falls linearly to zero; 0 for none."""
     agc: float = 0.3
     """Largest gradient norm of a tensor relative to the norm of the tensor; 0 turns it off."""
-    pmin: float = 1e-3
-    """The norm that a smaller tensor is taken to have, so that zero weights can move."""
     beta1: float = 0.9
     """Decay of the momentum."""
     beta2: float = 0.999
@@ -61,17 +67,18 @@ class OptimiserConfig:
     """Weight decay of matrices and kernels, relative to the learning rate."""
     clip: float = 0.0
     """Largest norm of the gradient of all weights together; 0 turns it off."""
+    retired = (("pmin", PMIN),)  # options of older files, and the one value they may have
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("lr", 0.0, float("inf")),
             ("agc", 0.0, float("inf")),
-            ("pmin", 0.0, float("inf")),
             ("beta1", 0.0, 1.0),
             ("beta2", 0.0, 1.0),
             ("eps", 0.0, 1.0),
             ("decay", 0.0, float("inf")),
             ("warmup", 0, float("inf")),
+            ("cooldown", 0, float("inf")),
             ("clip", 0.0, float("inf")),
         ):
             value = getattr(self, name)
@@ -86,16 +93,19 @@ class OptimiserConfig:
 
 
 class Optimiser:
-    """Moves named weights by their gradients: groups, norms, warm-up and the equations."""
+    """Moves named weights by their gradients: groups, norms, learning rates and the equations."""
 
     def __init__(
         self,
         named: Mapping[str, nn.Parameter],
         config: OptimiserConfig,
         groups: Mapping[str, Group] | None = None,
+        last: int = 0,
     ) -> None:
-        """`groups` by prefix; a name belongs to the longest that fits, and "" fits all."""
-        self._named, self._config = dict(named), config
+        """`groups` by prefix; a name belongs to the longest that fits, and "" fits all. `last` is
+        N, which a cool-down needs."""
+        assert last or not config.cooldown
+        self._named, self._config, self._last = dict(named), config, last
         self.updates = 0
         self._norms: dict[str, tuple[float, list[nn.Parameter]]] = {}
         rest = Group(config.lr, config.eps, config.clip, "")
@@ -128,11 +138,19 @@ class Optimiser:
         for limit, params in self._norms.values():
             nn.utils.clip_grad_norm_(params, limit)
         self.updates += 1
-        if self._config.kind == "adam" and self._config.warmup:
-            share = min(1.0, (self.updates - 1) / self._config.warmup)
-            for group, lr in zip(self._core.param_groups, self._rates, strict=True):
-                group["lr"] = lr * share
+        share = self._share()
+        for group, lr in zip(self._core.param_groups, self._rates, strict=True):
+            group["lr"] = lr * share
         self._core.step()
+
+    def _share(self) -> float:
+        """lr_t / lr of this update."""
+        config, share = self._config, 1.0
+        if config.warmup:
+            share = min(share, (self.updates - 1) / config.warmup)
+        if config.cooldown:
+            share = min(share, max(0.0, (self._last - self.updates + 1) / config.cooldown))
+        return share
 
     def state_dict(self) -> dict[str, Any]:
         """The number of updates, and the moments by their kind and the parameter's name."""
@@ -158,7 +176,8 @@ class Optimiser:
 
 
 class LaProp(torch.optim.Optimizer):
-    """The equations above over all tensors at once; parameters without a gradient are left alone.
+    """The equations above over all tensors at once, at the rate `group["lr"]`; parameters without a
+    gradient are left alone.
 
     `state[p]` holds "nu" and "mu"; the number of updates is `group["updates"]`.
     """
@@ -181,7 +200,7 @@ class LaProp(torch.optim.Optimizer):
 
     def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
         beta1, beta2, eps = group["beta1"], group["beta2"], group["eps"]
-        t, lr, warmup, decay = group["updates"], group["lr"], group["warmup"], group["decay"]
+        t, lr, decay = group["updates"], group["lr"], group["decay"]
         nu, mu = [], []
         for p in params:
             state = self.state[p]
@@ -200,8 +219,6 @@ class LaProp(torch.optim.Optimizer):
         torch._foreach_mul_(mu, beta1)
         torch._foreach_addcdiv_(mu, grads, scale, (1 - beta1) * correction)
 
-        if warmup:
-            lr *= min(1.0, (t - 1) / warmup)
         if decay:
             torch._foreach_mul_([p for p in params if p.ndim > 1], 1 - lr * decay)
         torch._foreach_add_(params, mu, alpha=-lr / (1 - beta1**t))
@@ -211,11 +228,11 @@ def _clip(
     grads: list[Tensor], params: list[Tensor], group: dict[str, Any]
 ) -> tuple[Tensor, ...] | list[Tensor]:
     """Gradients no longer than `agc` times their tensor; new tensors, `.grad` stays as it is."""
-    agc, pmin = group["agc"], group["pmin"]
+    agc = group["agc"]
     if not agc:
         return grads
     size = torch.stack(torch._foreach_norm(grads))
-    upper = agc * torch.stack(torch._foreach_norm(params)).clamp(min=pmin)
+    upper = agc * torch.stack(torch._foreach_norm(params)).clamp(min=PMIN)
     factor: tuple[Tensor, ...] = (1 / (size / upper).clamp(min=1)).unbind()
     scaled: tuple[Tensor, ...] = torch._foreach_mul(grads, factor)
     return scaled

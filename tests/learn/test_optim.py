@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from reverie.learn.optim import Group, LaProp, Optimiser, OptimiserConfig
+from reverie.learn.optim import PMIN, Group, LaProp, Optimiser, OptimiserConfig
 
 
 def reference(start, gradients, c):
@@ -19,8 +19,10 @@ def reference(start, gradients, c):
         for k, grad in enumerate(grads):
             size = math.sqrt(sum(g * g for g in grad))
             weight = math.sqrt(sum(p * p for p in params[k]))
-            shrink = max(1.0, size / (c.agc * max(c.pmin, weight))) if c.agc else 1.0
-            rate = c.lr * min(1.0, (t - 1) / c.warmup) if c.warmup else c.lr
+            shrink = max(1.0, size / (c.agc * max(PMIN, weight))) if c.agc else 1.0
+            rise = (t - 1) / c.warmup if c.warmup else 1.0
+            fall = (len(gradients) - t + 1) / c.cooldown if c.cooldown else 1.0
+            rate = c.lr * min(1.0, rise, fall)
             for i, g in enumerate(grad):
                 short = g / shrink
                 nu[k][i] = c.beta2 * nu[k][i] + (1 - c.beta2) * short**2
@@ -36,8 +38,9 @@ def reference(start, gradients, c):
     [
         OptimiserConfig(),
         OptimiserConfig(lr=1e-2, warmup=5),
+        OptimiserConfig(lr=1e-2, warmup=3, cooldown=6),
         OptimiserConfig(lr=1e-2, warmup=0, agc=0.0),
-        OptimiserConfig(lr=1e-2, warmup=0, eps=1e-3, beta1=0.5, beta2=0.9, pmin=0.1),
+        OptimiserConfig(lr=1e-2, warmup=0, eps=1e-3, beta1=0.5, beta2=0.9),
     ],
 )
 def test_equals_the_scalar_equations(config):
@@ -46,7 +49,8 @@ def test_equals_the_scalar_equations(config):
     # of every size, so that clipping is active for some tensors and not for others
     gradients = [[torch.randn_like(p) * 10.0 ** (k - 2) for p in start] for k in range(4)] * 3
     params = [torch.nn.Parameter(p.clone()) for p in start]
-    optimiser = LaProp(params, config)
+    named = {str(k): p for k, p in enumerate(params)}
+    optimiser = Optimiser(named, config, last=len(gradients))
     expected = reference(
         [p.flatten().tolist() for p in start],
         [[g.flatten().tolist() for g in grads] for grads in gradients],
@@ -107,7 +111,8 @@ def test_minimises_a_badly_scaled_quadratic():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": -1.0}, {"beta2": 1.0}, {"warmup": -1}, {"eps": float("nan")}]
+    "wrong",
+    [{"lr": -1.0}, {"beta2": 1.0}, {"warmup": -1}, {"cooldown": -1}, {"eps": float("nan")}],
 )
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -144,12 +149,13 @@ def push(optimiser, named, times=4, seed=1):
         optimiser.step()
 
 
-def test_adam_is_that_of_torch_with_a_warm_up():
+def test_adam_is_that_of_torch_with_a_warm_up_and_a_cool_down():
     ours, theirs = weights(), weights()
-    push(Optimiser(ours, OptimiserConfig(kind="adam", lr=1e-2, warmup=2, eps=1e-8)), ours)
+    config = OptimiserConfig(kind="adam", lr=1e-2, warmup=2, cooldown=4, eps=1e-8)
+    push(Optimiser(ours, config, last=6), ours, 7)
     reference = torch.optim.Adam(theirs.values(), lr=0.0, eps=1e-8)
     generator = torch.Generator().manual_seed(1)
-    for share in (0.0, 0.5, 1.0, 1.0):
+    for share in (0.0, 0.5, 1.0, 0.75, 0.5, 0.25, 0.0):
         for p in theirs.values():
             p.grad = 10 * torch.randn(3, generator=generator)
         reference.param_groups[0]["lr"] = 1e-2 * share
@@ -184,14 +190,14 @@ def test_one_norm_bounds_the_gradient_of_all(kind):
 
 @pytest.mark.parametrize("kind", ["adam", "laprop"])
 def test_a_loaded_state_goes_on_bitwise(kind):
-    config = OptimiserConfig(kind=kind, lr=1e-2, warmup=6)
+    config = OptimiserConfig(kind=kind, lr=1e-2, warmup=6, cooldown=3)
     whole, parts = weights(), weights()
-    first = Optimiser(whole, config)
+    first = Optimiser(whole, config, last=8)
     push(first, whole, 4, seed=1)
     push(first, whole, 4, seed=2)
-    second = Optimiser(parts, config)
+    second = Optimiser(parts, config, last=8)
     push(second, parts, 4, seed=1)
-    third = Optimiser(parts, config)
+    third = Optimiser(parts, config, last=8)
     third.load_state_dict(second.state_dict())
     assert third.updates == 4
     push(third, parts, 4, seed=2)
