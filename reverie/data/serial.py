@@ -28,8 +28,7 @@ def from_json(kind: type[T], value: Any, where: str = "config") -> T:
 
     Raises:
         ValueError: a field is unknown or of the wrong type; the message says which. Missing fields
-            take their defaults. What a class names in `retired` (pairs of a name and a value) is
-            no longer a field, and may have that value alone.
+            take their defaults.
     """
     return typing.cast("T", _read(kind, value, where))
 
@@ -80,10 +79,6 @@ def _read_fields(kind: type, value: Any, where: str) -> Any:
         raise ValueError(f"{where} is {value!r}; an object of options is needed.")
     types_of = typing.get_type_hints(kind)
     known = {f.name for f in dataclasses.fields(kind)}
-    for name, only in getattr(kind, "retired", ()):
-        if name in value and value[name] != only:
-            raise ValueError(f"{where}.{name} is {value[name]!r}; it is always {only!r} now.")
-        value = {n: v for n, v in value.items() if n != name}
     strange = sorted(set(value) - known)
     if strange:
         raise ValueError(f"{where} has no option {', '.join(strange)}; there are {sorted(known)}.")

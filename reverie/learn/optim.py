@@ -67,7 +67,6 @@ class OptimiserConfig:
     """Weight decay of matrices and kernels, relative to the learning rate."""
     clip: float = 0.0
     """Largest norm of the gradient of all weights together; 0 turns it off."""
-    retired = (("pmin", PMIN),)  # options of older files, and the one value they may have
 
     def __post_init__(self) -> None:
         for name, low, high in (

@@ -24,6 +24,7 @@ from reverie.learn.checkpoint import CheckpointError, Checkpoints, load_weights
 from reverie.learn.device import Device, DeviceConfig, settle
 from reverie.learn.directory import RunDirectory
 from reverie.learn.learner import latent_spaces
+from reverie.learn.optim import PMIN
 from reverie.learn.run import Result, RunConfig
 from reverie.learn.run import train as fit
 from reverie.models import FAMILIES
@@ -41,6 +42,7 @@ MAY_CHANGE = (
     "training.checkpoint",
     "training.log",
     "training.device",
+    "training.optimiser.cooldown",
 )
 """Options that a resumed run may have otherwise than the run that it continues."""
 
@@ -273,10 +275,15 @@ def _same_recipe(recipe: Recipe) -> None:
 
 
 def _today(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe in today's form: `data` was a directory or null once."""
+    """A stored recipe in today's form: `data` was a directory or null once, and what is `PMIN` now
+    was an option."""
     data = recipe.get("data")
     if isinstance(data, str | None):
-        return {**recipe, "data": {"path": data or ""}}
+        recipe = {**recipe, "data": {"path": data or ""}}
+    optimiser = recipe.get("training", {}).get("optimiser", {})
+    if optimiser.get("pmin") == PMIN:
+        kept = {name: value for name, value in optimiser.items() if name != "pmin"}
+        recipe = {**recipe, "training": {**recipe["training"], "optimiser": kept}}
     return recipe
 
 

@@ -75,18 +75,3 @@ def test_a_tuple_of_any_length_comes_back() -> None:
         from_json(Listed, {"names": ["a", 3]})
     with pytest.raises(ValueError, match="names is 'a'"):
         from_json(Listed, {"names": "a"})
-
-
-@dataclass(frozen=True)
-class Shorter:
-    """It once had another option."""
-
-    rate: float = 0.1
-    retired = (("floor", 1e-3),)
-
-
-def test_a_retired_option_may_have_the_value_that_it_has_now_for_ever() -> None:
-    assert from_json(Shorter, {"rate": 0.2, "floor": 1e-3}) == Shorter(0.2)
-    assert to_json(Shorter()) == {"rate": 0.1}
-    with pytest.raises(ValueError, match=r"config\.floor is 0\.5; it is always 0\.001 now"):
-        from_json(Shorter, {"floor": 0.5})

@@ -29,6 +29,14 @@ def test_the_same_command_goes_on_and_another_budget_is_allowed(
     assert first.counters.frames == 240
 
 
+def test_a_run_may_be_given_a_cool_down_later(tmp_path: Path) -> None:
+    recipe = tiny(tmp_path / "c")
+    before = train(recipe).counters.updates
+    optimiser = replace(recipe.training.optimiser, cooldown=2)
+    training = replace(recipe.training, frames=400, updates=before + 3, optimiser=optimiser)
+    assert before and train(replace(recipe, training=training)).counters.updates == before + 3
+
+
 def test_other_options_in_the_same_directory_are_refused(trained: DreamerRecipe) -> None:
     other = replace(trained, behaviour=replace(trained.behaviour, horizon=5))
     with pytest.raises(ValueError, match=r"behaviour\.horizon was 3 and is 5"):
@@ -41,6 +49,7 @@ def test_an_option_that_a_run_had_not_yet_has_its_default(tmp_path: Path) -> Non
     path = recipe.run / "config.json"
     stored = json.loads(path.read_text())
     del stored["recipe"]["envs"], stored["recipe"]["training"]["prefill"]["catch_up"]
+    stored["recipe"]["training"]["optimiser"]["pmin"] = 1e-3  # an option once
     path.write_text(json.dumps(stored))
     assert train(recipe).counters.frames == 30
     path.write_text(json.dumps(stored))
