@@ -53,7 +53,7 @@ class Fitter:
         device: Device,
         last: int = 0,
     ) -> None:
-        """`last` is the update that the run ends at, 0 where nobody knows: a cool-down needs it."""
+        """`last` is the update that the run ends at, 0 where nobody knows."""
         self.learner = learner
         self.device = device
         self._named = {n: p for n, p in learner.named_parameters() if p.requires_grad}

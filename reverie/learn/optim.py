@@ -7,7 +7,7 @@ For a parameter tensor p with gradient g, at update t = 1, 2, ... (Frobenius nor
     m  <- beta1 m + (1 - beta1) g / (sqrt(v_hat) + eps)
     p  <- p - lr_t (m / (1 - beta1^t) + decay p)
 
-    lr_t = lr min(1, (t - 1) / warmup, (N - t + 1) / cooldown)      N the last update of the run
+    lr_t = lr min(1, (t - 1) / warmup, (N - t + 1) / (cooldown N))    N the last update of the run
 
 Adam, where it is asked for, is torch's, with the same learning rates. A learner may divide its
 weights into groups with settings of their own; the norm of their gradients is bounded first.
@@ -53,8 +53,9 @@ class OptimiserConfig:
     """Learning rate after the warm-up."""
     warmup: int = 1000
     """Updates in which the learning rate rises linearly from zero; 0 for none."""
-    cooldown: int = 0
-    """Last updates of the run, in which the learning rate falls linearly to zero; 0 for none."""
+    cooldown: float = 0.0
+    """Share of the run's updates, the last ones, in which the learning rate falls linearly to zero;
+    none where the run does not end at a number of updates."""
     agc: float = 0.3
     """Largest gradient norm of a tensor relative to the norm of the tensor; 0 turns it off."""
     beta1: float = 0.9
@@ -77,7 +78,7 @@ class OptimiserConfig:
             ("eps", 0.0, 1.0),
             ("decay", 0.0, float("inf")),
             ("warmup", 0, float("inf")),
-            ("cooldown", 0, float("inf")),
+            ("cooldown", 0.0, 1.0),
             ("clip", 0.0, float("inf")),
         ):
             value = getattr(self, name)
@@ -102,8 +103,7 @@ class Optimiser:
         last: int = 0,
     ) -> None:
         """`groups` by prefix; a name belongs to the longest that fits, and "" fits all. `last` is
-        N, which a cool-down needs."""
-        assert last or not config.cooldown
+        N, 0 where nobody knows."""
         self._named, self._config, self._last = dict(named), config, last
         self.updates = 0
         self._norms: dict[str, tuple[float, list[nn.Parameter]]] = {}
@@ -147,8 +147,9 @@ class Optimiser:
         config, share = self._config, 1.0
         if config.warmup:
             share = min(share, (self.updates - 1) / config.warmup)
-        if config.cooldown:
-            share = min(share, max(0.0, (self._last - self.updates + 1) / config.cooldown))
+        falling = config.cooldown * self._last
+        if falling:
+            share = min(share, max(0.0, (self._last - self.updates + 1) / falling))
         return share
 
     def state_dict(self) -> dict[str, Any]:

@@ -99,11 +99,6 @@ class RunConfig:
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"RunConfig {name} is {value}; it must be at least 0 and finite.")
-        if self.optimiser.cooldown and not self.updates:
-            raise ValueError(
-                f"OptimiserConfig cooldown is {self.optimiser.cooldown}, and the run ends at no "
-                "number of updates; set RunConfig updates, or cooldown to 0."
-            )
 
 
 class Result(NamedTuple):

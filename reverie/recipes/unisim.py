@@ -53,7 +53,14 @@ class UniSimRecipe:
             train_ratio=48.0,
             prefill=PrefillConfig(decisions=5000),
             optimiser=OptimiserConfig(
-                kind="adam", lr=1e-3, warmup=200, beta2=0.99, eps=1e-8, agc=0.0, clip=1.0
+                kind="adam",
+                lr=1e-3,
+                warmup=200,
+                cooldown=0.3,
+                agc=0.0,
+                beta2=0.99,
+                eps=1e-8,
+                clip=1.0,
             ),
             device=DeviceConfig(precision="auto"),
         )

@@ -21,7 +21,7 @@ def reference(start, gradients, c):
             weight = math.sqrt(sum(p * p for p in params[k]))
             shrink = max(1.0, size / (c.agc * max(PMIN, weight))) if c.agc else 1.0
             rise = (t - 1) / c.warmup if c.warmup else 1.0
-            fall = (len(gradients) - t + 1) / c.cooldown if c.cooldown else 1.0
+            fall = (len(gradients) - t + 1) / (c.cooldown * len(gradients)) if c.cooldown else 1.0
             rate = c.lr * min(1.0, rise, fall)
             for i, g in enumerate(grad):
                 short = g / shrink
@@ -38,7 +38,7 @@ def reference(start, gradients, c):
     [
         OptimiserConfig(),
         OptimiserConfig(lr=1e-2, warmup=5),
-        OptimiserConfig(lr=1e-2, warmup=3, cooldown=6),
+        OptimiserConfig(lr=1e-2, warmup=3, cooldown=0.5),
         OptimiserConfig(lr=1e-2, warmup=0, agc=0.0),
         OptimiserConfig(lr=1e-2, warmup=0, eps=1e-3, beta1=0.5, beta2=0.9),
     ],
@@ -112,7 +112,7 @@ def test_minimises_a_badly_scaled_quadratic():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"lr": -1.0}, {"beta2": 1.0}, {"warmup": -1}, {"cooldown": -1}, {"eps": float("nan")}],
+    [{"lr": -1.0}, {"beta2": 1.0}, {"warmup": -1}, {"cooldown": 1.0}, {"eps": float("nan")}],
 )
 def test_impossible_values_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -151,7 +151,7 @@ def push(optimiser, named, times=4, seed=1):
 
 def test_adam_is_that_of_torch_with_a_warm_up_and_a_cool_down():
     ours, theirs = weights(), weights()
-    config = OptimiserConfig(kind="adam", lr=1e-2, warmup=2, cooldown=4, eps=1e-8)
+    config = OptimiserConfig(kind="adam", lr=1e-2, warmup=2, cooldown=2 / 3, eps=1e-8)
     push(Optimiser(ours, config, last=6), ours, 7)
     reference = torch.optim.Adam(theirs.values(), lr=0.0, eps=1e-8)
     generator = torch.Generator().manual_seed(1)
@@ -162,6 +162,16 @@ def test_adam_is_that_of_torch_with_a_warm_up_and_a_cool_down():
         reference.step()
     for name in ours:
         assert torch.allclose(ours[name], theirs[name], atol=1e-7)
+
+
+def test_where_nobody_knows_the_last_update_no_rate_falls():
+    named = weights()
+    optimiser = Optimiser(named, OptimiserConfig(kind="adam", lr=1e-2, warmup=0, cooldown=0.9))
+    before = {n: p.detach().clone() for n, p in named.items()}
+    push(optimiser, named, 1)
+    for name, start in before.items():
+        moved = (named[name] - start).abs()
+        torch.testing.assert_close(moved, torch.full((3,), 1e-2), rtol=1e-4, atol=0)
 
 
 def test_groups_have_their_own_rates_and_share_norms_as_they_say():
@@ -190,7 +200,7 @@ def test_one_norm_bounds_the_gradient_of_all(kind):
 
 @pytest.mark.parametrize("kind", ["adam", "laprop"])
 def test_a_loaded_state_goes_on_bitwise(kind):
-    config = OptimiserConfig(kind=kind, lr=1e-2, warmup=6, cooldown=3)
+    config = OptimiserConfig(kind=kind, lr=1e-2, warmup=6, cooldown=0.375)
     whole, parts = weights(), weights()
     first = Optimiser(whole, config, last=8)
     push(first, whole, 4, seed=1)

@@ -19,7 +19,6 @@ from reverie.learn.directory import RunDirectory, RunLockedError
 from reverie.learn.fit import DivergenceError
 from reverie.learn.learner import latent_spaces
 from reverie.learn.log import LogConfig, read
-from reverie.learn.optim import OptimiserConfig
 from reverie.learn.run import (
     CheckpointConfig,
     EvaluateConfig,
@@ -436,7 +435,6 @@ def test_nothing_is_warned_about_in_a_good_run(tmp_path):
     "wrong",
     [
         lambda: RunConfig(frames=-1),
-        lambda: RunConfig(optimiser=OptimiserConfig(cooldown=5)),
         lambda: PrefillConfig(-1),
         lambda: RunConfig(train_ratio=float("nan")),
         lambda: EvaluateConfig(episodes=0),

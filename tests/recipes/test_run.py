@@ -32,7 +32,7 @@ def test_the_same_command_goes_on_and_another_budget_is_allowed(
 def test_a_run_may_be_given_a_cool_down_later(tmp_path: Path) -> None:
     recipe = tiny(tmp_path / "c")
     before = train(recipe).counters.updates
-    optimiser = replace(recipe.training.optimiser, cooldown=2)
+    optimiser = replace(recipe.training.optimiser, cooldown=0.5)
     training = replace(recipe.training, frames=400, updates=before + 3, optimiser=optimiser)
     assert before and train(replace(recipe, training=training)).counters.updates == before + 3
 
