@@ -66,12 +66,14 @@ class Features(nn.Module):
 
 
 class Heads(nn.Module):
-    """Reward, end and sensors from features and the condition that led there."""
+    """Reward, end and sensors from features, the condition that led there and what was sensed
+    before; of a sensor the change is predicted."""
 
     def __init__(self, sensors: Mapping[str, Space], width: int, config: HeadsConfig) -> None:
         """`sensors` are the vectors that are predicted; `width` is that of the condition."""
         super().__init__()
-        inputs, units = config.features + width, config.hidden
+        sensed = sum(space.size for space in sensors.values())
+        inputs, units = config.features + width + sensed, config.hidden
 
         def head(outputs: int) -> nn.Module:
             return MLP(inputs, outputs, units, 1, scale=0.0)
@@ -81,13 +83,15 @@ class Heads(nn.Module):
         self.sensors = nn.ModuleDict({name: head(space.size) for name, space in sensors.items()})
         self.shapes = {name: space.shape for name, space in sensors.items()}
 
-    def forward(self, features: Tensor, condition: Tensor) -> Read:
-        """`[N, D]` at the moment and c `[N, W]` of the way there."""
-        x = torch.cat([features, condition.to(features.dtype)], -1)
+    def forward(self, features: Tensor, condition: Tensor, sensed: Mapping[str, Tensor]) -> Read:
+        """`[N, D]` at the moment, c `[N, W]` of the way there, the sensors `[N, ...]` before."""
+        before = {name: sensed[name].to(features.dtype) for name in self.shapes}
+        known = (value.flatten(1) for value in before.values())
+        x = torch.cat([features, condition.to(features.dtype), *known], -1)
         return Read(
             None if self.reward is None else self.reward(x).squeeze(-1),
             None if self.ends is None else self.ends(x).squeeze(-1),
-            {n: h(x).unflatten(-1, self.shapes[n]) for n, h in self.sensors.items()},
+            {n: before[n] + h(x).unflatten(-1, self.shapes[n]) for n, h in self.sensors.items()},
         )
 
 

@@ -274,7 +274,8 @@ def _read(
 ) -> dict[str, Tensor]:
     """The losses of heads and ensemble, each `[B, T]`, on true frames."""
     shape, c = batch.first.shape, condition.detach().flatten(0, 1)
-    read, found = model.heads(states.looked.flatten(0, 1), c), dict[str, Tensor]()
+    sensed = {name: value.flatten(0, 1) for name, value in past.vectors.items()}
+    read, found = model.heads(states.looked.flatten(0, 1), c, sensed), dict[str, Tensor]()
     if read.reward is not None:
         found["reward"] = (read.reward - batch.reward.flatten()) ** 2
     if read.ends is not None:

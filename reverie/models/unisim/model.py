@@ -193,7 +193,7 @@ class UniSim(nn.Module):
             doubt = self.ensemble.uncertainty(state.looked, condition)
         cache = self._kept(state, frame, action[:, 0], state.age == 0)
         after = self._arrived(state._replace(cache=cache), frame, None)
-        read = self.heads(after.looked, condition)
+        read = self.heads(after.looked, condition, state.vectors)
         after = after._replace(vectors={**read.sensors})
         ends = read.ends if heads.continues else None
         return Transition(

@@ -32,23 +32,32 @@ def test_every_corner_of_an_odd_picture_is_read() -> None:
     assert (gradient[0, 0, 0, [0, 0, -1, -1], [0, -1, 0, -1]] != 0).all()
 
 
-def test_heads_begin_by_expecting_nothing() -> None:
-    heads = Heads(SENSORS, 5, SMALL)
-    read = heads(torch.randn(4, 6), torch.randn(4, 5))
+def sensed(rows: int) -> dict[str, torch.Tensor]:
+    return {name: torch.randn(rows, *space.shape) for name, space in SENSORS.items()}
+
+
+def test_heads_begin_by_expecting_nothing_and_no_change() -> None:
+    heads, before = Heads(SENSORS, 5, SMALL), sensed(4)
+    read = heads(torch.randn(4, 6), torch.randn(4, 5), before)
     assert torch.equal(read.reward, torch.zeros(4))
     assert torch.equal(read.ends, torch.zeros(4))  # the logit of one half
     assert {name: x.shape for name, x in read.sensors.items()} == {"pose": (4, 2), "force": (4, 3)}
-    assert not any(x.any() for x in read.sensors.values())
+    assert all(torch.equal(x, before[name]) for name, x in read.sensors.items())
 
 
-def test_heads_read_features_and_the_way_there() -> None:
+def test_heads_read_features_the_way_there_and_what_was_sensed() -> None:
     heads = Heads(SENSORS, 5, SMALL)
     for head in (heads.reward, heads.ends, *heads.sensors.values()):
         nn.init.normal_(head.output.weight)
     one, other = torch.randn(2, 6), torch.randn(2, 6)
     way, elsewhere = torch.randn(2, 5), torch.randn(2, 5)
-    first = heads(one, way)
-    for changed in (heads(other, way), heads(one, elsewhere)):
+    before, earlier = sensed(2), sensed(2)
+    first = heads(one, way, before)
+    for changed in (
+        heads(other, way, before),
+        heads(one, elsewhere, before),
+        heads(one, way, earlier),
+    ):
         for a, b in zip(
             (first.reward, first.ends, *first.sensors.values()),
             (changed.reward, changed.ends, *changed.sensors.values()),
@@ -59,7 +68,7 @@ def test_heads_read_features_and_the_way_there() -> None:
 
 def test_what_is_not_predicted_has_no_head() -> None:
     heads = Heads({}, 5, HeadsConfig(features=6, hidden=8, reward=False, continues=False))
-    assert heads(torch.randn(4, 6), torch.randn(4, 5)) == (None, None, {})
+    assert heads(torch.randn(4, 6), torch.randn(4, 5), {}) == (None, None, {})
     assert not list(heads.parameters())
 
 

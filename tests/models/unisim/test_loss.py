@@ -449,7 +449,7 @@ def test_heads_read_the_frame_that_an_action_led_to() -> None:
         if not t:
             continue
         condition = net.condition(net.denoiser, before, batch.action[:, t])
-        read = net.heads(net.look(state.frames), condition)
+        read = net.heads(net.look(state.frames), condition, before.vectors)
         ends = torch.sigmoid(read.ends)
         chance = torch.where(batch.terminated[:, t], ends, 1 - ends)
         scaled = (batch.obs["pose"][:, t] - 1) / 3  # of -2..4

@@ -85,7 +85,7 @@ def test_what_it_says_of_a_step() -> None:
     state, action, noise = seen(net), torch.rand(3, 1, 2), net.noise(3)
     step = net.step(state, action, noise)
     condition = net.condition(net.averaged, state, action[:, 0])
-    read = net.heads(net.look(step.state.frames), condition)
+    read = net.heads(net.look(step.state.frames), condition, state.vectors)
     torch.testing.assert_close(step.reward, read.reward)
     torch.testing.assert_close(step.continues, 1 - torch.sigmoid(read.ends))
     assert net.ensemble is not None
