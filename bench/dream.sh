@@ -11,6 +11,6 @@ robot="--env dmc:cartpole_balance --env.pixels --env.with-state --env.repeat 4 -
 reverie train unisim $robot --data runs/cartpole/train --run runs/cartpole/unisim \
     --model.unet.patch 4 --model.unet.channels 32 64 --model.flow.settle 800 --model.flow.start 0.8 \
     --training.updates "${1:-2000}" --training.log.every 100 --training.device.threads "${3:-1}"
-reverie dream runs/cartpole/unisim --behaviour.gradient dynamics --behaviour.horizon 15 \
+reverie dream runs/cartpole/unisim --behaviour.horizon 10 \
     --behaviour.starts 3 --training.updates "${2:-1000}" --training.log.every 20 --judged 50 \
     --training.device.threads "${3:-1}"
