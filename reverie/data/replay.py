@@ -2,12 +2,14 @@
 
 A sequence is T consecutive rows of one stream. It begins anywhere, inside an episode too, and runs
 over the ends of episodes; `first` says where a new one begins. Every row that has T - 1 rows after
-it is equally likely. With the online queue each new stretch of T rows is given once before that.
+it is equally likely, or likelier the more its pictures move (`motion`). With the online queue each
+new stretch of T rows is given once before that.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 import tempfile
 import weakref
@@ -27,6 +29,7 @@ from reverie.core.spec import Space
 from reverie.data import resume
 from reverie.data.container import CorruptFileError
 from reverie.data.latents import PRECISIONS, Latents
+from reverie.data.motion import Motion
 from reverie.data.part import Key, Part
 from reverie.data.retired import Retired
 from reverie.data.store import EpisodeStore
@@ -66,6 +69,8 @@ class ReplayConfig:
     """Whether episodes beyond the capacity are deleted, once no checkpoint needs them."""
     precision: str = "float16"
     """How latents are stored: float16 or float32."""
+    motion: float = 0.0
+    """Sequences are drawn by how much their pictures move, to this power; 0: all alike."""
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.length < 1:
@@ -80,6 +85,8 @@ class ReplayConfig:
             )
         if self.precision not in PRECISIONS:
             raise ValueError(f"replay precision {self.precision!r} is none of {PRECISIONS}.")
+        if not 0 <= self.motion < math.inf:
+            raise ValueError(f"replay motion is {self.motion}; it is a number of at least 0.")
 
     def build(
         self,
@@ -101,6 +108,7 @@ class ReplayConfig:
             capacity=self.capacity,
             delete=self.delete,
             precision=self.precision,
+            motion=self.motion,
             fresh=fresh,
         )
 
@@ -110,7 +118,7 @@ class Replay:
 
     Args:
         store: where the rows are; open to read only, this replay samples recorded episodes only.
-        batch: this and length, context, capacity, online, delete, precision: see `ReplayConfig`.
+        batch: this and length, context, capacity, online, delete, precision, motion: ReplayConfig.
         seed: of the choice of sequences.
         latent: space of each latent stored with a row; None stores none.
         fresh: begin as if the store were empty: episodes in it are not sampled until they are
@@ -135,11 +143,15 @@ class Replay:
         capacity: int = 1_000_000,
         delete: bool = False,
         precision: str = "float16",
+        motion: float = 0.0,
         fresh: bool = False,
         scratch: Path | str | None = None,
     ) -> None:
-        self.config = ReplayConfig(batch, length, context, capacity, online, delete, precision)
+        self.config = ReplayConfig(
+            batch, length, context, capacity, online, delete, precision, motion
+        )
         self.store = store
+        self.motion = Motion(store, motion) if motion else None
         self.rng = np.random.default_rng(seed)
         if scratch is None and not store.writable:
             scratch = tempfile.mkdtemp(prefix="reverie-latents-")
@@ -327,11 +339,15 @@ class Replay:
                 f"stream, and the longest of {len(self.streams)} streams has {longest}. Record "
                 "more rows first, or choose a smaller length."
             )
-        ends = list(itertools.accumulate(s.rows - length + 1 for s in streams))
-        for position in self.rng.integers(ends[-1], size=batch - len(starts)).tolist():
-            which = bisect_right(ends, position)
-            offset = position - (ends[which - 1] if which else 0)
-            starts.append((streams[which], *streams[which].locate(offset)))
+        ends = [0, *itertools.accumulate(s.rows - length + 1 for s in streams)]
+        count = batch - len(starts)
+        if self.motion is None:
+            positions = self.rng.integers(ends[-1], size=count).tolist()
+        else:
+            positions = self.motion.draw(self.rng, streams, length, count)
+        for position in positions:
+            which = bisect_right(ends, position) - 1
+            starts.append((streams[which], *streams[which].locate(position - ends[which])))
         return starts
 
     def _read(self, starts: list[tuple[Stream, int, int]]) -> Sample:

@@ -36,6 +36,7 @@ JUDGED = 1_000_003
 MAY_CHANGE = (
     "run",
     "workers",
+    "replay.motion",
     "training.frames",
     "training.updates",
     "training.evaluate",
