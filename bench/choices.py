@@ -4,7 +4,9 @@
 
 Each variant differs from the default in one thing: what is predicted (latents of a tokenizer that
 is learnt along, in the same time), the network (the transformer; a U-Net that is smaller, or sees
-coarser patches), or how the action enters the network, where
+coarser patches), a learning rate that does not fall (tell where it would: --updates), sequences
+drawn by how much moves in them to the power of 1 or 2 (as --replay.motion), or how the action
+enters the network, where
 
     default        every block is scaled and shifted by the action, and has maps of position
     shift          every block is shifted alone: the action is added
@@ -80,6 +82,9 @@ class Variant:
     model: UniSimConfig
     change: Callable[[UNet], None] = lambda net: None
     """Made to the network before it learns."""
+    motion: float = 0.0
+    cooldown: float | None = None
+    """None: as usual."""
 
 
 def variants(usual: UniSimConfig) -> dict[str, Variant]:
@@ -97,6 +102,9 @@ def variants(usual: UniSimConfig) -> dict[str, Variant]:
         "shift": Variant(usual, shifted_alone),
         "no maps": Variant(usual, without_maps),
         "at the input": Variant(usual, at_the_input),
+        "constant rate": Variant(usual, cooldown=0.0),
+        "motion": Variant(usual, motion=1.0),
+        "motion, 2": Variant(usual, motion=2.0),
     }
 
 
@@ -119,7 +127,10 @@ def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
                 torch.manual_seed(options.seed)  # both are the same at first
                 variant.change(denoiser.unet)
         learner.model.averaged.requires_grad_(False)
-        found[name] = Trainee(learner, training.optimiser, device, store, recipe.replay)
+        optimiser, replay = training.optimiser, replace(recipe.replay, motion=variant.motion)
+        if variant.cooldown is not None:
+            optimiser = replace(optimiser, cooldown=variant.cooldown)
+        found[name] = Trainee(learner, optimiser, device, store, replay, options.updates)
     return found
 
 
@@ -130,6 +141,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="names of variants; all without")
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    parser.add_argument("--updates", type=int, default=0, help="at most, for each; 0: any number")
     parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
     parser.add_argument("--windows", type=int, default=64)
     parser.add_argument("--settle", type=int, default=3000, help="as --model.flow.settle")

@@ -34,16 +34,19 @@ class Trainee:
         device: DeviceConfig,
         store: EpisodeStore,
         replay: ReplayConfig,
+        last: int = 0,
     ) -> None:
-        self.model, self.device = learner.model, settle(device)
-        self.fitter = Fitter(learner, optimiser, self.device)
+        """`last` is the update after which it learns no more, 0 where there is none."""
+        self.model, self.device, self.last = learner.model, settle(device), last
+        self.fitter = Fitter(learner, optimiser, self.device, last=last)
         self.replay = replay.build(store, seed=0)
         self.generator = torch.Generator().manual_seed(0)
         self.seconds = 0.0
 
     def learn(self, until: float) -> None:
-        """Updates, reading of data included, until so many seconds were spent in all."""
-        while self.seconds < until:
+        """Updates, reading of data included, until so many seconds were spent in all, or until the
+        last."""
+        while self.seconds < until and not 0 < self.last <= self.fitter.updates:
             begun = time.perf_counter()
             batch = self.replay.sample().batch
             batch = batch._replace(obs={"image": batch.obs["image"]})
