@@ -7,8 +7,8 @@ the last frame has no error to learn from. For a sequence of T rows
 
 m_ the mean of m over all sequences and o in grey levels; a row that begins an episode has moved by
 nothing. The objective is then weighted by w: where the next frame follows from what is known, the
-best prediction is the same. Leaving out what stands still is usual for video models (optical
-flow, Blattmann et al. 2023, arXiv 2311.15127, section 3.2).
+best prediction is the same. Video models are usually kept from what stands still, by a threshold
+of optical flow (Blattmann et al. 2023, arXiv 2311.15127); weights leave nothing out.
 
 Legend: `R` rows that can be sampled, `T` rows in a sequence.
 """
@@ -16,6 +16,7 @@ Legend: `R` rows that can be sampled, `T` rows in a sequence.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,11 @@ FLOOR = 0.05
 """What a sequence without any motion weighs, in shares of the mean, before the power."""
 CHUNK = 64
 """Rows that are read at once."""
+
+
+class _Known(NamedTuple):
+    part: Part
+    rows: Array
 
 
 class Motion:
@@ -50,7 +56,7 @@ class Motion:
                 f"{store.directory} holds no pictures, but {sorted(entries)}. Give motion 0."
             )
         self.store, self.power = store, power
-        self._known: dict[int, Array] = {}
+        self._known: dict[int, _Known] = {}
         self._drawn: tuple[tuple[int, ...], Array] = ((), np.zeros(0))
 
     def draw(
@@ -84,14 +90,17 @@ class Motion:
     def _rows(self, uid: int, part: Part) -> Array:
         """How much each row of a part moved `[rows]`. What lies between two parts of one episode is
         not read: that row has moved as much as the next."""
-        known = self._known.get(uid, np.zeros(1))
-        pieces = [known]
-        for start in range(len(known), part.rows, CHUNK):
+        known = self._known.get(uid)
+        if known is None or known.part is not part:
+            known = _Known(part, np.zeros(1))
+        pieces = [known.rows]
+        for start in range(len(known.rows), part.rows, CHUNK):
             pieces.append(self._read(part, start - 1, min(start + CHUNK, part.rows)))
-        known = self._known[uid] = np.concatenate(pieces)
+        rows: Array = np.concatenate(pieces)
         if part.key.part and part.rows > 1:
-            known[0] = known[1]
-        return known
+            rows[0] = rows[1]
+        self._known[uid] = _Known(part, rows)
+        return rows
 
     def _read(self, part: Part, start: int, stop: int) -> Array:
         """Mean squared change between rows start..stop of a part `[stop - start - 1]`."""

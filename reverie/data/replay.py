@@ -151,7 +151,6 @@ class Replay:
             batch, length, context, capacity, online, delete, precision, motion
         )
         self.store = store
-        self.motion = Motion(store, motion) if motion else None
         self.rng = np.random.default_rng(seed)
         if scratch is None and not store.writable:
             scratch = tempfile.mkdtemp(prefix="reverie-latents-")
@@ -167,6 +166,7 @@ class Replay:
 
     def clear(self) -> None:
         """Sample from nothing; the store keeps its files."""
+        self.motion = Motion(self.store, self.config.motion) if self.config.motion else None
         self.streams: dict[int, Stream] = {}
         self.later: set[Key] = set()
         """Parts on disk that were written after the state that was loaded: not sampled."""
@@ -304,9 +304,8 @@ class Replay:
     def sample(self) -> Sample:
         """B sequences of T rows; raises ValueError while there is no sequence."""
         while True:
-            starts = self._draw()
             try:
-                return self._read(starts)
+                return self._read(self._draw())
             except CorruptFileError as error:
                 self._lose(error)
 
