@@ -5,13 +5,15 @@
 Each variant differs from the default in one thing: what is predicted (latents of a tokenizer that
 is learnt along, in the same time), the network (the transformer; a U-Net that is smaller, or sees
 coarser patches), a learning rate that does not fall (tell where it would: --updates), sequences
-drawn by how much moves in them to the power of 1 or 2 (as --replay.motion), or how the action
-enters the network, where
+drawn by how much moves in them to a power (as --replay.motion), or how the action enters the
+network, where
 
     default        every block is scaled and shifted by the action, and has maps of position
     shift          every block is shifted alone: the action is added
     no maps        scaled and shifted, without maps of position
     at the input   the action is added after the first layer and nowhere else
+
+With --begin RUN all go on from what that run has learnt, with its settings.
 
 Legend: `N` frames, `D` conditioning, `c h w` features.
 """
@@ -38,6 +40,7 @@ from reverie.eval.windows import from_store
 from reverie.models.unisim import UniSimConfig
 from reverie.models.unisim.config import UNetConfig
 from reverie.models.unisim.unet import Residual, UNet
+from reverie.recipes.run import load
 from reverie.recipes.unisim import UniSimRecipe
 from reverie.viz.provenance import provenance
 
@@ -103,25 +106,33 @@ def variants(usual: UniSimConfig) -> dict[str, Variant]:
         "no maps": Variant(usual, without_maps),
         "at the input": Variant(usual, at_the_input),
         "constant rate": Variant(usual, cooldown=0.0),
-        "motion": Variant(usual, motion=1.0),
-        "motion, 2": Variant(usual, motion=2.0),
+        "motion": Variant(usual, motion=1.5),
     }
+
+
+def chosen(options: argparse.Namespace) -> UniSimConfig:
+    """What is changed, from the command line."""
+    usual = UniSimConfig()
+    unet = replace(usual.unet, channels=tuple(options.channels), patch=options.patch)
+    return replace(usual, unet=unet, flow=replace(usual.flow, settle=options.settle))
 
 
 def trainees(options: argparse.Namespace) -> dict[str, Trainee]:
     """The chosen variants on the pictures of a store."""
-    store, recipe = EpisodeStore.open(options.data), UniSimRecipe()
+    store, begun = EpisodeStore.open(options.data), load(options.begin) if options.begin else None
     obs, dt = {"image": store.schema.obs["image"]}, float(store.meta["dt"])
-    flow = replace(recipe.model.flow, settle=options.settle)
-    base = replace(recipe.model.unet, channels=tuple(options.channels), patch=options.patch)
+    recipe = begun.recipe if begun else UniSimRecipe()
+    usual = recipe.model if begun else chosen(options)
     device = replace(recipe.training.device, device="cpu", threads=options.threads)
     training = replace(recipe.training, seed=options.seed)
     found = {}
-    for name, variant in variants(replace(recipe.model, flow=flow, unet=base)).items():
+    for name, variant in variants(usual).items():
         if options.only and name not in options.only:
             continue
         each = replace(recipe, model=variant.model, training=training)
         learner = each.build(obs, store.schema.action, dt)
+        if begun:
+            learner.load_state_dict(begun.learner.state_dict())
         for denoiser in (learner.model.denoiser, learner.model.averaged):
             if denoiser.unet is not None:
                 torch.manual_seed(options.seed)  # both are the same at first
@@ -141,6 +152,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="names of variants; all without")
     parser.add_argument("--minutes", type=float, default=20.0, help="of training, for each")
+    parser.add_argument("--begin", type=Path, help="a run that all go on from")
     parser.add_argument("--updates", type=int, default=0, help="at most, for each; 0: any number")
     parser.add_argument("--turn", type=float, default=20.0, help="seconds of a turn")
     parser.add_argument("--windows", type=int, default=64)
