@@ -42,6 +42,9 @@ class ImagineOptions:
     data: str = ""
     """Recorded episodes to measure on, of any format; a run that acts nowhere is measured on those
     that it learnt from, where none are given."""
+    steps: int = 0
+    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises; 0: as it was trained to be
+    used."""
     film: Path | None = None
     """Where to write the film (.webp, .gif or .mp4); by default imagine.webp in the run."""
 
@@ -146,6 +149,7 @@ def imagine(arguments: list[str]) -> int:
     from reverie.viz import panel, video
 
     loaded, data = load(options.run), DataConfig(options.data)
+    loaded.denoise_in(options.steps)
     ahead = {"observed": options.observed, "horizon": options.horizon}
     given = recorded.on_recorded(loaded, data)
     if given:

@@ -141,8 +141,10 @@ def _same(directory: RunDirectory, about: dict[str, Any]) -> None:
     found = Checkpoints(directory.checkpoints).latest()
     if found is None:
         return
-    before = found.about["recipe"]
-    changed = [f"{n} was {before.get(n)} and is {v}" for n, v in about.items() if before[n] != v]
+    before = dict(found.about["recipe"])
+    stored = from_json(ActorCriticConfig, before["behaviour"], "behaviour")
+    before["behaviour"] = to_json(stored)  # with the defaults of options it had not yet
+    changed = [f"{n} was {before[n]} and is {v}" for n, v in about.items() if before[n] != v]
     if changed:
         raise ValueError(
             f"{directory.path} holds a policy that was trained otherwise: {'; '.join(changed)}. "

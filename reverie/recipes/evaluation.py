@@ -54,10 +54,11 @@ def evaluate(loaded: Loaded, config: Evaluation) -> Evaluated:
     """Measure a run; write `results/quality.json` and `evaluation.html` in it (or in `out`).
 
     Raises:
-        ValueError: the run has several tasks; its data is in other units; or it acts nowhere and
-            no data is given.
+        ValueError: the run has several tasks; its data is in other units; it acts nowhere and no
+            data is given; or it cannot denoise in so many steps.
     """
     begun = time.monotonic()
+    loaded.denoise_in(config.steps)
     run = loaded.recipe.run
     place = Path(config.out) if config.out else run / "results"
     page = (place if config.out else run) / "evaluation.html"

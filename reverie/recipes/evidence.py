@@ -61,6 +61,9 @@ class Evaluation:
     """Episodes of the run's own agent, and of random actions."""
     planned: int = 5
     """Episodes of the planner, at most so many; 0 leaves it out."""
+    steps: int = 0
+    """Denoising steps of a frame, 1, 2, 4 .., of a model that denoises, which keeps to them
+    afterwards; 0 leaves it as it is."""
     seed: int = 4_000_003
     """Of the episodes and of everything random."""
     out: str = ""

@@ -82,6 +82,8 @@ def test_imagine_prints_errors_and_writes_a_film(
     assert main(arguments) == 0
     assert "repeat the last" in capsys.readouterr().out
     assert film.read_bytes().startswith(b"GIF8")
+    assert main([*arguments, "--steps", "2"]) == 1
+    assert "does not denoise" in capsys.readouterr().err
 
 
 def test_report_prints_the_path_of_the_page(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,3 +78,16 @@ def test_what_was_trained_otherwise_is_not_gone_on_with(
         dreamt(moved, config.out)
     with pytest.raises(CheckpointError, match="holds no policy"):
         dreamt(loaded, tmp_path / "nowhere")
+
+
+def test_a_policy_of_before_an_option_is_gone_on_with(
+    trained: DreamerRecipe, tmp_path: Path
+) -> None:
+    loaded, config = load(trained.run), replace(SMALL, out=str(tmp_path / "dream"), judged=0)
+    dream(loaded, config)
+    for path in (tmp_path / "dream" / "checkpoints").glob("*/manifest.json"):
+        said = json.loads(path.read_text())
+        del said["about"]["recipe"]["behaviour"]["uncertainty"]
+        path.write_text(json.dumps(said))
+    longer = replace(config, training=replace(SMALL.training, updates=6))
+    assert dream(loaded, longer).updates == 6

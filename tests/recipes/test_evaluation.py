@@ -38,6 +38,8 @@ def test_everything_is_measured_and_kept(trained: DreamerRecipe, tmp_path: Path)
     text = found.page.read_text()
     assert "Does it obey the action?" in text
     assert found.page == tmp_path / "evaluation.html"
+    with pytest.raises(ValueError, match="does not denoise"):
+        evaluate(load(trained.run), replace(FEW, steps=2))
 
 
 def test_a_copy_that_ignores_the_action_is_told_so_first(trained: DreamerRecipe) -> None:
