@@ -35,10 +35,10 @@ def test_samples_find_one_too_and_time_is_kept(scenario, tmp_path):
 
 
 def test_a_policy_goes_on_bit_by_bit_where_it_was_stopped(scenario, tmp_path):
-    whole = Solver("shac", iterations=8, candidates=4, horizon=10)
+    whole = Solver("shac", iterations=4, candidates=4, horizon=20)
     straight = solve(scenario, whole, tmp_path / "a", size=0)
-    part = Solver("shac", iterations=8, candidates=4, horizon=10, seconds=1e-3)
-    for _ in range(12):
+    part = Solver("shac", iterations=4, candidates=4, horizon=20, seconds=1e-3)
+    for _ in range(6):
         try:
             halting = solve(scenario, part, tmp_path / "b", size=0)
         except ValueError as none_ended:  # in its first updates
