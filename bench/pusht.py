@@ -76,7 +76,8 @@ def db(error: Tensor) -> list[float]:
 
 
 def quality(model: Any, windows: Windows, seed: int) -> dict[str, Any]:
-    """PSNR at each step, and the block's error at the last."""
+    """PSNR at each step; the block's error at the last, and how far it was moved: the slope of
+    imagined on true displacements."""
     generator = torch.Generator().manual_seed(seed)
     truth = windows.batch.obs["image"][:, OBSERVED : OBSERVED + HORIZON].float() / 255
     last = windows.batch.obs["image"][:, OBSERVED - 1].float() / 255
@@ -94,11 +95,13 @@ def quality(model: Any, windows: Windows, seed: int) -> dict[str, Any]:
     there, seen, stale = (block_centre(x) for x in (truth[:, -1], imagined[:, -1], last))
     state = windows.batch.obs["state"][:, OBSERVED + HORIZON - 1]
     off = (there - true_centre(state)).norm(dim=1)
+    way = there - stale
     return {
         "psnr": db(error),
         "repeat": db(repeat),
         "block error": float((seen - there).norm(dim=1).mean()),
         "block error of repeat": float((stale - there).norm(dim=1).mean()),
+        "share of the block's way": float(((seen - stale) * way).sum() / way.square().sum()),
         "finder on true pictures, median": float(off.median()),
     }
 
