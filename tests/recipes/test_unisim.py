@@ -87,6 +87,17 @@ def test_a_run_on_recorded_pictures_that_breaks_off_resumes_bitwise(
     assert moved.abs().max() > 0
 
 
+def test_a_run_may_be_given_motion_later(recorded: Path, tmp_path: Path) -> None:
+    recipe = tiny(tmp_path / "run", recorded, updates=2)
+    train(recipe)
+    moved = replace(
+        tiny(tmp_path / "run", recorded, updates=4), replay=replace(recipe.replay, motion=1.5)
+    )
+    assert train(moved).counters.updates == 4
+    with pytest.raises(ValueError, match=r"replay\.batch was"):
+        train(replace(moved, replay=replace(moved.replay, batch=recipe.replay.batch + 1)))
+
+
 def test_it_acts_by_planning_and_learns_from_what_it_did(tmp_path: Path) -> None:
     result = train(tiny(tmp_path / "a"))
     assert result.finished
