@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -132,6 +133,28 @@ class Player:
         while time.monotonic() < end:
             self.read()
         return self.heads[seen:]
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """It answers frames as they come while something else takes its time."""
+        done, problems = threading.Event(), []
+
+        def answer() -> None:
+            try:
+                while not done.is_set():
+                    self.read()
+            except Exception as problem:
+                problems.append(problem)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+        if problems:
+            raise problems[0]
 
     def close(self) -> None:
         self.socket.close()

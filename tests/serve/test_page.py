@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,16 +94,14 @@ def test_a_person_drives_records_and_downloads(tab: Tab, server: Server, run: Pa
 def test_it_fits_and_one_that_watches_says_so(tab: Tab, server: Server, width: int) -> None:
     with Player(server) as player:
         player.until(lambda head: head["watching"] == 1)
-        tab.see(width, 844, dark=width < 600)
-        tab.open(server.address)
-        end = time.monotonic() + 20
-        while not tab.ask("typeof now !== 'undefined' && now !== null && !drives"):
-            player.read()
-            assert time.monotonic() < end
-        assert tab.ask("document.documentElement.scrollWidth <= innerWidth")
-        assert tab.ask("document.querySelector('#pause').disabled")
-        role = "document.getElementById('role').textContent"
-        assert "Another page drives; you are next" in tab.ask(role)
+        with player.answering():
+            tab.see(width, 844, dark=width < 600)
+            tab.open(server.address)
+            tab.wait("typeof now !== 'undefined' && now !== null && !drives")
+            assert tab.ask("document.documentElement.scrollWidth <= innerWidth")
+            assert tab.ask("document.querySelector('#pause').disabled")
+            role = "document.getElementById('role').textContent"
+            assert "Another page drives; you are next" in tab.ask(role)
     tab.wait("drives && !document.querySelector('#pause').disabled")
     assert tab.problems == []
 
