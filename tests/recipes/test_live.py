@@ -1,11 +1,12 @@
 """A scenario in the browser: who moves it, and what the page says."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from reverie.models.physics.scenarios import KINDS
+from reverie.recipes import live as module
 from reverie.recipes.live import NOTHING, SLIDERS, Live, levers
 from reverie.recipes.scenarios import playground
 
@@ -51,10 +52,24 @@ def test_nothing_moves_while_it_is_paused_and_it_begins_anew(live):
     assert live.age == 1
 
 
-def test_it_goes_at_the_speed_of_the_world_and_then_stops():
+@pytest.mark.parametrize(("takes", "decisions"), [(0.01, 15), (0.1, 6)])
+def test_it_goes_at_the_speed_of_the_world_and_then_stops(monkeypatch, takes, decisions):
+    """25 decisions a second; or as many as there is time for."""
     live = Live("reach-1", port=18280)
     live.control.value = NOTHING
-    heard, begun = [], time.perf_counter()
-    live.run(0.6, heard.append)
+    watch, tick = {"now": 0.0}, live.tick
+
+    def passes(seconds):
+        watch["now"] += seconds
+
+    def slow():
+        tick()
+        passes(takes)
+
+    monkeypatch.setattr(live, "tick", slow)
+    clock = SimpleNamespace(perf_counter=lambda: watch["now"], sleep=passes)
+    monkeypatch.setattr(module, "time", clock)
+    heard = []
+    live.run(0.59, heard.append)
     assert heard == [live.stage.url]
-    assert 3 <= live.age <= 16 and time.perf_counter() - begun < 10
+    assert live.age == decisions
