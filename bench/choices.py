@@ -169,6 +169,9 @@ def main() -> None:
     known = variants(UniSimConfig())
     if unknown := [name for name in options.only or () if name not in known]:
         parser.error(f"--only has {unknown}; there are {', '.join(known)}")
+    own = ("settle", "patch", "channels")
+    if options.begin and any(getattr(options, n) != parser.get_default(n) for n in own):
+        parser.error(f"--settle, --patch and --channels are those of {options.begin}; leave them.")
     windows = from_store(open_dataset(options.held_out), 20, options.windows, seed=0)
     subjects = trainees(options)
     settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}

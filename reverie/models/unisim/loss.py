@@ -112,6 +112,7 @@ def losses(
     """See `UniSim.loss`."""
     drawn = noise if isinstance(noise, TrainingNoise) else _plain(model, batch, noise)
     obs = dict(batch.obs)
+    model.vectors.meet(obs)
     states = model.observe_all(state, batch.action[:, :, None], obs, batch.first, drawn.start)
     frames = states.frames[:, :, -1]
     context = model.denoiser.conditions.encode(len(frames), state.given)

@@ -6,14 +6,15 @@ Legend: `B` batch, `T` rows, `C h w` image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reverie.core import tree
 from reverie.core.model import Obs
 from reverie.core.spec import Space
+from reverie.models.unisim.scale import Moments, Scale
 
 
 class Cameras:
@@ -79,10 +80,11 @@ class Cameras:
         return dict(zip(self.spaces, parts, strict=True))
 
 
-class Vectors:
-    """Proprioception: vectors of floats, scaled to -1..1 where they are bounded."""
+class Vectors(nn.Module):
+    """Proprioception: vectors of floats, scaled to about -1..1, see `scale.py`."""
 
     def __init__(self, obs: Mapping[str, Space]) -> None:
+        super().__init__()
         known = ("text", "text_embedding", "embodiment")
         self.spaces = {n: s for n, s in obs.items() if not s.is_image and n not in known}
         for name, space in self.spaces.items():
@@ -91,7 +93,27 @@ class Vectors:
                     f"UniSim cannot read {name!r}, {space.dtype} of shape {space.shape}; it reads "
                     "images, vectors of floats, a text and which robot it is. Leave it out."
                 )
-        self._bounds = {n: _bounds(s) for n, s in self.spaces.items()}
+        self.scales = nn.ModuleDict({n: Scale(s) for n, s in self.spaces.items()})
+
+    def meet(self, obs: Obs) -> None:
+        """Rows `[B, T, ...]` from which what has no bounds is scaled, from `adopt` on."""
+        for name, moments in self._unbounded.items():
+            there = obs.get(f"{name}.present")
+            rows = obs[name].flatten(0, -2)
+            moments.meet(rows if there is None else rows[there.flatten()])
+
+    def adopt(self) -> None:
+        """What was met since counts from now on."""
+        for moments in self._unbounded.values():
+            moments.adopt()
+
+    @property
+    def _unbounded(self) -> dict[str, Moments]:
+        found = {}
+        for name, scale in self.scales.items():
+            if isinstance(moments := scale.moments, Moments):
+                found[name] = moments
+        return found
 
     def zeros(self, batch: int, like: Tensor) -> dict[str, Tensor]:
         """Before anything was sensed."""
@@ -101,8 +123,7 @@ class Vectors:
         """Scaled; where a sensor is not there, the last value stands."""
         found = {}
         for name, held in last.items():
-            middle, half = (x.to(held) for x in self._bounds[name])
-            value = (obs[name].to(held.dtype) - middle) / half
+            value = cast(Scale, self.scales[name]).enter(obs[name], held)
             there = obs.get(f"{name}.present")
             found[name] = value if there is None else torch.where(there[..., None], value, held)
         return found
@@ -119,28 +140,9 @@ class Vectors:
 
     def show(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values in the sensors' own units."""
-        shown = {}
-        for name, value in vectors.items():
-            middle, half = (x.to(value) for x in self._bounds[name])
-            shown[name] = value * half + middle
-        return shown
+        return {n: cast(Scale, self.scales[n]).leave(value) for n, value in vectors.items()}
 
 
 def forgotten(last: Any, first: Tensor) -> Any:
     """The last values of a tree `[B, ...]`, zeros where `first` `[B]`: what initial states hold."""
     return tree.where(first, tree.map(torch.zeros_like, last), last)
-
-
-def _bounds(space: Space) -> tuple[Tensor, Tensor]:
-    """Middle and half of the range of each entry; 0 and 1 where it has no bounds."""
-    low, high = (
-        torch.tensor(bound, dtype=torch.float64).expand(space.size)
-        for bound in (space.low, space.high)
-    )
-    bounded = (high - low).isfinite()
-    zero = torch.zeros_like(low)
-    middle = torch.where(
-        bounded, (torch.where(bounded, low, zero) + torch.where(bounded, high, zero)) / 2, 0.0
-    )
-    half = torch.where(bounded, (torch.where(bounded, high - low, zero)) / 2, 1.0)
-    return middle, torch.where(half == 0, 1.0, half)

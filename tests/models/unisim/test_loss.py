@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from reverie.core import tree
+from reverie.core.spec import Space
 from reverie.models.unisim import FlowConfig, HeadsConfig, TrainingNoise, UniSim
 from reverie.models.unisim.config import TransformerConfig
 from reverie.nn.conditions import Part
@@ -463,6 +465,24 @@ def test_heads_read_the_frame_that_an_action_led_to() -> None:
             "ensemble": (away * noise.members[:, :, t]).mean(0),
         }.items():
             torch.testing.assert_close(found[name][:, t], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_units_of_a_sensor_without_bounds_do_not_matter() -> None:
+    net = tiny.model({**tiny.CAMERA, "pose": Space((2,))})
+    batch, pose = tiny.rows(net), torch.randn(3, 6, 2)
+    noise, found = drawn(net, 3, 6), []
+    for unit in (1.0, 1000.0):
+        here = copy.deepcopy(net)
+        told = batch._replace(obs={**batch.obs, "pose": unit * pose + 5 * unit})
+        losses = [here.loss(told, here.initial(3), noise)[0] for _ in range(2)]
+        assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])
+        here.after_update()
+        losses, states = here.loss(told, here.initial(3), noise)
+        found.append(losses)
+        last = tree.select(states, (slice(None), -1))
+        torch.testing.assert_close(here.decode(last)["pose"], told.obs["pose"][:, -1])
+    for name in found[0]:
+        torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_a_member_learns_from_its_own_rows_alone() -> None:

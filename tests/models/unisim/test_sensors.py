@@ -118,7 +118,7 @@ def sensed(*lead: int) -> dict[str, Tensor]:
     return {name: space.sample(*lead) for name, space in ARM.items()}
 
 
-def test_bounded_entries_are_scaled_and_others_left_as_they_are() -> None:
+def test_bounded_entries_are_scaled_and_others_left_until_something_was_met() -> None:
     vectors = Vectors(ARM)
     obs = {
         "joints": torch.tensor([[-2.0, 0.75, 5.0], [4.0, 0.0, 6.0]]),
@@ -150,6 +150,22 @@ def test_whole_sequences_of_vectors_are_read_as_row_after_row() -> None:
                 held = torch.zeros_like(held) if first[b, t] else held
                 held = scaled[name][b, t] if shown[b, t] else held
                 torch.testing.assert_close(whole[name][b, t], held)
+
+
+def test_entries_without_bounds_are_scaled_by_what_was_met_and_present() -> None:
+    vectors = Vectors(ARM)
+    obs = sensed(4, 6) | {"speed": 50 + 20 * torch.randn(4, 6, 2)} | gaps(4, 6, "speed")
+    vectors.meet(obs)
+    last = {n: obs[n] for n in ARM}
+    again = vectors.read({n: obs[n] for n in ARM}, last)["speed"]
+    assert torch.equal(again, obs["speed"]), "a loss changes nothing"
+    vectors.adopt()
+    scaled = vectors.read({n: obs[n] for n in ARM}, last)
+    there = obs["speed.present"]
+    torch.testing.assert_close(scaled["speed"][there].mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scaled["speed"][there].var(0, correction=0), torch.ones(2))
+    assert scaled["joints"].abs().max() <= 1
+    torch.testing.assert_close(vectors.show(scaled)["speed"], obs["speed"])
 
 
 def test_no_vectors_are_no_trouble() -> None:
