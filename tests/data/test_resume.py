@@ -84,6 +84,7 @@ for time in range(begin, 10_000):
 """
 
 
+@pytest.mark.filterwarnings("ignore:.*was not written to its end:reverie.data.StoreWarning")
 def test_killed_and_resumed_in_other_processes(tmp_path):
     whole = Life(opened(tmp_path / "whole")).steps(0, 150)
     begin = 0
