@@ -17,5 +17,5 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(run: Path) -> Iterator[Server]:
-    with serving(run, "--beside", "--patience", "1.5") as made:
+    with serving(run, "--beside", "--patience", "3") as made:
         yield made
