@@ -49,7 +49,7 @@ def test_frames_arrive_at_the_models_rate_and_change(server: Server) -> None:
         assert player.pictures["real"] != before["real"]
         assert player.pictures["model"] != before["model"]
         decisions = [head["decisions"] for head in heads]
-        assert 5 <= decisions[-1] - decisions[0] <= 38  # 20 Hz for 1.5 s, where others compute too
+        assert 12 <= decisions[-1] - decisions[0] <= 38  # 20 Hz for 1.5 s, where others compute too
         assert all(0 < head["distance"] < 1 for head in heads if not head["over"])
         assert heads[0]["psnr"] == pytest.approx(-20 * np.log10(heads[0]["distance"]))
 
@@ -125,8 +125,8 @@ def test_a_stalled_page_is_let_go_and_a_killed_one_forgotten(server: Server) -> 
             player.until(lambda head: head["watching"] == 3)
             os.kill(others[0].pid, signal.SIGSTOP)
             others[1].kill()
-            now = player.heads[-1]["decisions"]
-            player.until(lambda head: head["decisions"] > now + 8)
+            heads = player.watch(1.0)
+            assert heads[-1]["decisions"] - heads[0]["decisions"] >= 8
             player.until(lambda head: head["watching"] == 1)
         finally:
             for other in others:

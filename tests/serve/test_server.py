@@ -57,5 +57,5 @@ def test_five_pages_one_stalled_one_killed_and_the_others_go_on(run: Path) -> No
     assert not found["crashed"]
     for page in found["pages"]:
         assert not page["problem"]
-        assert page["rate"] > 5  # of 20, on a machine that may be busy
+        assert page["rate"] > 8  # of 20, on a machine that may be busy
     assert found["megabytes_most"] < found["megabytes_begin"] + 40

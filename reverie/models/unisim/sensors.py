@@ -130,8 +130,8 @@ class Vectors(nn.Module):
 
     def read_all(self, obs: Obs, last: Mapping[str, Tensor], first: Tensor) -> dict[str, Any]:
         """`read` of all rows `[B, T, ...]`; where `first` `[B, T]`, nothing was sensed before."""
-        if not last:
-            return {}
+        if not any(f"{name}.present" in obs for name in last):
+            return self.read(obs, last)
         rows, now = list[dict[str, Tensor]](), last
         for t in range(first.shape[1]):
             now = self.read({n: v[:, t] for n, v in obs.items()}, forgotten(now, first[:, t]))

@@ -136,9 +136,10 @@ def test_bounded_entries_are_scaled_and_others_left_until_something_was_met() ->
     assert half["joints"].dtype == torch.float64
 
 
-def test_whole_sequences_of_vectors_are_read_as_row_after_row() -> None:
+@pytest.mark.parametrize("missing", [("joints", "speed"), ()])
+def test_whole_sequences_of_vectors_are_read_as_row_after_row(missing: tuple[str, ...]) -> None:
     vectors, obs, first = Vectors(ARM), sensed(3, 7), torch.rand(3, 7) < 0.3
-    obs |= gaps(3, 7, "joints", "speed")
+    obs |= gaps(3, 7, *missing)
     last = {n: torch.rand(3, *s.shape) for n, s in ARM.items()}
     whole = vectors.read_all(obs, last, first)
     scaled = vectors.read({n: obs[n] for n in ARM}, {n: obs[n] for n in ARM})
