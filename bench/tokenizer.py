@@ -104,7 +104,7 @@ def learn(
         with torch.no_grad():
             old, new = list(mean.parameters()), list(tokenizer.parameters())
             torch._foreach_lerp_(old, new, max(1 - EMA, 1 / updates))
-        mean.statistics.update(latents)
+        mean.statistics.merge(latents.movedim(-3, -1))
         used += time.process_time() - begun
         if used >= 60 * minutes * marks[0]:
             found = judge(mean)

@@ -37,6 +37,7 @@ from reverie.imagine.descent import Descent, DescentConfig, require
 from reverie.imagine.horizon import Horizon, Rows, Window
 from reverie.imagine.policy import Distribution, PolicyNet
 from reverie.nn.layers import MLP
+from reverie.nn.moments import Moments
 
 EPS = 1e-5
 """Added to the variance of features before dividing by its root."""
@@ -113,33 +114,12 @@ class SHACConfig:
             )
 
 
-class Statistics(nn.Module):
-    """Running mean and variance `[D]` of features."""
-
-    count: Tensor
-    mean: Tensor
-    variance: Tensor
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros(()))
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("variance", torch.ones(size))
+class Statistics(Moments):
+    """Running mean and variance `[D]` of features, and features normalised by them."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(variance + 1e-5), `[.., D]`; before the first `merge` x, all but."""
         return (x.to(self.mean.dtype) - self.mean) * (self.variance + EPS).rsqrt()
-
-    @torch.no_grad()
-    def merge(self, x: Tensor) -> None:
-        """Count the rows of `x` `[.., D]` in; no graph sees the change."""
-        x = x.to(self.mean.dtype).reshape(-1, x.shape[-1])
-        both = self.count + len(x)
-        share, away = len(x) / both, x.mean(0) - self.mean
-        variance = torch.lerp(self.variance, x.var(0, correction=0), share)
-        self.variance.copy_(variance + away.square() * share * (1 - share))
-        self.mean.add_(away * share)
-        self.count.copy_(both)
 
 
 class NormalisedPolicy(nn.Module):

@@ -29,7 +29,6 @@ class Lens(nn.Module):
         """
         super().__init__()
         self.tokenizer: Tokenizer | None = None
-        self._seen: Tensor | None = None
         self.shape, self.limit = shape, 1.0
         if config is not None:
             if config.time_factor != 1 or config.context != 1:
@@ -62,14 +61,13 @@ class Lens(nn.Module):
         """The tokenizer's losses `[B]` on frames `[B, C, h, w]`; noise as `Tokenizer.noise`."""
         assert self.tokenizer is not None
         found, latents = self.tokenizer.loss((frames[:, None] + 1) / 2, noise[:, None])
-        self._seen = latents.detach()
+        self.tokenizer.statistics.meet(latents.movedim(-3, -1))
         return {f"tokenizer/{name}": loss[:, 0] for name, loss in found.items()}
 
     def after_update(self) -> None:
         """The statistics of latents follow those of the last `losses`."""
-        if self.tokenizer is not None and self._seen is not None:
-            self.tokenizer.statistics.update(self._seen)
-            self._seen = None
+        if self.tokenizer is not None:
+            self.tokenizer.statistics.adopt()
 
     @property
     def scales(self) -> dict[str, float]:

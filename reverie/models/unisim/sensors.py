@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from reverie.core import tree
 from reverie.core.model import Obs
 from reverie.core.spec import Space
-from reverie.models.unisim.scale import Moments, Scale
+from reverie.models.unisim.scale import Scale
+from reverie.nn.moments import Moments
 
 
 class Cameras:

@@ -30,6 +30,10 @@ from torch import Generator, Tensor, nn
 
 from reverie.nn.causal import CausalResidual, Residual, fold_time, group_norm, unfold_time
 from reverie.nn.layers import precise, tanh
+from reverie.nn.moments import Moments
+
+FORGET = 0.01
+"""Share of the newest batch in the moments of latents, at least: they move while it learns."""
 
 Cache = tuple[Tensor, ...]
 """What encoder or decoder remembers between frames, every entry `[B, ...]`."""
@@ -138,34 +142,6 @@ class Decoder(nn.Module):
         return precise(_each(self.still, x)) + 0.5, kept
 
 
-class Statistics(nn.Module):
-    """Running mean and deviation of each channel: m <- m + rate (mean(z) - m), freed of its start.
-
-    Kept in buffers, so they travel with the weights. Before anything is seen, mean 0, deviation 1.
-    """
-
-    def __init__(self, channels: int, rate: float = 0.01) -> None:
-        super().__init__()
-        self.rate = rate
-        self.seen: Tensor
-        self.moments: Tensor
-        self.register_buffer("seen", torch.zeros(()))
-        self.register_buffer("moments", torch.zeros(2, channels))
-
-    @torch.no_grad()
-    def update(self, latents: Tensor) -> None:
-        """Learn from `[..., c, h, w]`."""
-        rows = latents.detach().float().movedim(-3, -1).flatten(0, -2)
-        self.moments.lerp_(torch.stack([rows.mean(0), rows.square().mean(0)]), self.rate)
-        self.seen.lerp_(torch.ones_like(self.seen), self.rate)
-
-    def mean_and_deviation(self) -> tuple[Tensor, Tensor]:
-        """`[c, 1, 1]` each."""
-        mean, square = (self.moments / self.seen.clamp_min(1e-12)).unbind()
-        variance = torch.where(self.seen > 0, square - mean.square(), 1.0)
-        return mean[:, None, None], variance.clamp_min(1e-8).sqrt()[:, None, None]
-
-
 class Tokenizer(nn.Module):
     """Video to latents and back; see the head of this file."""
 
@@ -188,7 +164,7 @@ class Tokenizer(nn.Module):
         two = 2 if config.bottleneck == "normal" else 1
         self.encoder = Encoder(images, two * config.channels, config)
         self.decoder = Decoder(images, config)
-        self.statistics = Statistics(config.channels)
+        self.statistics = Moments(config.channels, FORGET)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, video: Tensor) -> Tensor:
@@ -243,14 +219,19 @@ class Tokenizer(nn.Module):
         cache = tuple(weight.new_zeros(shape) for _ in range(config.depth))
         return cache, cache
 
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of each channel, `[c, 1, 1]` each."""
+        deviation = self.statistics.variance.clamp_min(1e-8).sqrt()
+        return self.statistics.mean[:, None, None], deviation[:, None, None]
+
     def normalise(self, latents: Tensor) -> Tensor:
         """(z - mean) / deviation of each channel, `[..., c, h, w]`: what diffusion lives on."""
-        mean, deviation = self.statistics.mean_and_deviation()
+        mean, deviation = self._scale()
         return (latents - mean) / deviation
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """The inverse of `normalise`."""
-        mean, deviation = self.statistics.mean_and_deviation()
+        mean, deviation = self._scale()
         return latents * deviation + mean
 
     @property

@@ -35,8 +35,7 @@ def test_latents_are_of_each_frame_alone_and_within_the_limit():
     assert lens.leave(latents).shape == frames.shape
     assert lens.leave(latents).abs().max() <= 1
     assert lens.tokenizer is not None
-    lens.tokenizer.statistics.moments[1] = 1e-6  # so small a deviation makes latents large
-    lens.tokenizer.statistics.seen.fill_(1.0)
+    lens.tokenizer.statistics.variance.fill_(1e-6)  # so small a deviation makes latents large
     assert lens.enter(frames).abs().max() == LIMIT
 
 
@@ -70,12 +69,12 @@ def test_statistics_move_after_an_update_and_not_in_a_loss():
     lens = Lens((3, 16, 16), SMALL)
     assert lens.tokenizer is not None
     lens.after_update()
-    assert lens.tokenizer.statistics.seen == 0
+    assert lens.tokenizer.statistics.count == 0
     lens.losses(torch.rand(2, 3, 16, 16), torch.zeros(2, *lens.shape))
-    assert lens.tokenizer.statistics.seen == 0
+    assert lens.tokenizer.statistics.count == 0
     lens.after_update()
     lens.after_update()
-    torch.testing.assert_close(lens.tokenizer.statistics.seen, torch.tensor(0.01))
+    assert lens.tokenizer.statistics.count == 2 * 8 * 8
 
 
 @pytest.mark.parametrize("wrong", [{"time_factor": 2}, {"context": 3}])
