@@ -318,8 +318,8 @@ class UniSim(nn.Module):
 
     @torch.no_grad()
     def after_update(self) -> None:
-        """The averaged weights follow, faster in the first updates; sensors without bounds are
-        scaled by what was met."""
+        """The averaged weights follow, faster in the first updates; rewards, and sensors without
+        bounds, are scaled by what was met."""
         self.updates += 1
         count = int(self.updates)
         rate = 1 - min(self.config.average, (1 + count) / (10 + count))
@@ -328,6 +328,8 @@ class UniSim(nn.Module):
         torch._foreach_lerp_(slow, fast, rate)
         self.lens.after_update()
         self.vectors.adopt()
+        if self.heads.size is not None:
+            self.heads.size.moments.adopt()
 
     def denoise_in(self, steps: int) -> None:
         """From now on a frame is made in so many steps, whatever it was trained to be used with.

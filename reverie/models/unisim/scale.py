@@ -1,9 +1,11 @@
-"""How a sensor's vectors are scaled: by their bounds, and where they have none by what was met.
+"""How vectors and rewards are scaled: by their bounds, and where they have none by what was met.
 
     x~ = (x - m) / d
 
 entry by entry. With bounds, m is their middle and d half of their range. Without, m and d are the
 mean and the standard deviation of the batches that the model learnt from (`reverie.nn.moments`).
+Rewards are divided by max(1, sqrt(m^2 + v)): those of a robot that falls for -100 would else decide
+how far each update goes, and 0 stays 0.
 """
 
 from __future__ import annotations
@@ -62,3 +64,16 @@ class Scale(nn.Module):
             torch.where(self.bounded, self.middle, mean),
             torch.where(self.bounded, self.reach, deviation),
         )
+
+
+class Size(nn.Module):
+    """Of rewards: how large they are, 1 where they are small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moments = Moments(1, FORGET)
+
+    def forward(self, like: Tensor) -> Tensor:
+        """A scalar in the dtype of `like`."""
+        size = (self.moments.mean.square() + self.moments.variance).sqrt().squeeze()
+        return size.clamp(min=1).to(like.dtype)

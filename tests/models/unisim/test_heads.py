@@ -66,6 +66,15 @@ def test_heads_read_features_the_way_there_and_what_was_sensed() -> None:
             assert not torch.allclose(a, b, atol=1e-4)
 
 
+def test_rewards_are_told_in_their_own_unit() -> None:
+    heads, x, way = Heads({}, 5, SMALL), torch.randn(4, 6), torch.randn(4, 5)
+    assert heads.reward is not None and heads.size is not None
+    nn.init.normal_(heads.reward.output.weight)
+    small = heads(x, way, {}).reward
+    heads.size.moments.merge(torch.tensor([[-100.0], [0.0]]))
+    torch.testing.assert_close(heads(x, way, {}).reward, small * 5000**0.5)
+
+
 def test_what_is_not_predicted_has_no_head() -> None:
     heads = Heads({}, 5, HeadsConfig(features=6, hidden=8, reward=False, continues=False))
     assert heads(torch.randn(4, 6), torch.randn(4, 5), {}) == (None, None, {})

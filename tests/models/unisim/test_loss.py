@@ -485,6 +485,34 @@ def test_the_units_of_a_sensor_without_bounds_do_not_matter() -> None:
         torch.testing.assert_close(found[0][name], found[1][name], rtol=1e-3, atol=1e-5)
 
 
+def test_the_unit_of_large_rewards_does_not_matter_and_small_ones_stay() -> None:
+    """What led to an episode's first row, and was never paid, counts nowhere."""
+    net, found = tiny.model(), []
+    batch, reward = tiny.rows(net), torch.randn(3, 6) - 1
+    noise, unscaled = drawn(net, 3, 6), []
+    for unit in (0.1, 10.0, 1000.0):
+        here = copy.deepcopy(net)
+        told = batch._replace(reward=torch.where(batch.first, 9e9, unit * reward))
+        unscaled.append(here.loss(told, here.initial(3), noise).losses["reward"])
+        here.after_update()
+        assert here.heads.size is not None
+        size = (unit * reward[:, 1:]).square().mean().sqrt().clamp(min=1)
+        torch.testing.assert_close(here.heads.size(size), size)
+        with torch.no_grad():  # as good a guess in the new unit
+            here.heads.reward.output.weight.mul_(unit / size)
+            here.heads.reward.output.bias.mul_(unit / size)
+        found.append(here.loss(told, here.initial(3), noise).losses["reward"])
+    assert torch.equal(found[0].new_tensor(0.0), found[0][:, 0].abs().max())
+    torch.testing.assert_close(found[1], found[2], rtol=1e-4, atol=1e-5)
+    assert unscaled[2].mean() > 1e4 * found[2].mean()
+    one, tenth = copy.deepcopy(net), batch._replace(reward=0.1 * reward)
+    with torch.no_grad():
+        one.heads.reward.output.weight.mul_(0.1)
+        one.heads.reward.output.bias.mul_(0.1)
+    plain = one.loss(tenth, one.initial(3), noise).losses["reward"]
+    torch.testing.assert_close(found[0], plain)
+
+
 def test_a_member_learns_from_its_own_rows_alone() -> None:
     net = tiny.model(flow=flow())
     batch, noise = tiny.rows(net, 3, 6), drawn(net, 3, 6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from reverie.core.spec import Space
-from reverie.models.unisim.scale import Scale
+from reverie.models.unisim.scale import Scale, Size
 
 
 def test_what_stands_still_is_not_blown_up() -> None:
@@ -29,3 +29,12 @@ def test_scales_there_and_back_and_in_double() -> None:
     scale.double()
     assert scale.enter(value, value.double()).dtype == torch.float64
     assert Scale(Space((2,), low=0.0, high=1.0)).state_dict() == {}
+
+
+def test_rewards_of_up_to_one_stay_and_larger_ones_are_told_by_their_size() -> None:
+    size, like = Size(), torch.ones(1, dtype=torch.float64)
+    assert size(like) == 1 and size(like).dtype == torch.float64
+    size.moments.merge(torch.tensor([[0.0], [0.0], [0.0], [1.0]]))
+    assert size(like) == 1
+    size.moments.merge(torch.full((4, 1), 3.0))
+    torch.testing.assert_close(size(like), torch.tensor(((1 + 4 * 9) / 8) ** 0.5).double())
