@@ -80,7 +80,7 @@ class Heads(nn.Module):
             return MLP(inputs, outputs, units, 1, scale=0.0)
 
         self.reward = head(1) if config.reward else None
-        self.size = Size() if config.reward else None
+        self.size = Size()
         self.ends = head(1) if config.continues else None
         self.sensors = nn.ModuleDict({name: head(space.size) for name, space in sensors.items()})
         self.shapes = {name: space.shape for name, space in sensors.items()}
@@ -90,11 +90,8 @@ class Heads(nn.Module):
         before = {name: sensed[name].to(features.dtype) for name in self.shapes}
         known = (value.flatten(1) for value in before.values())
         x = torch.cat([features, condition.to(features.dtype), *known], -1)
-        reward = None
-        if self.reward is not None and self.size is not None:
-            reward = self.reward(x).squeeze(-1) * self.size(x)
         return Read(
-            reward,
+            None if self.reward is None else self.reward(x).squeeze(-1) * self.size(x),
             None if self.ends is None else self.ends(x).squeeze(-1),
             {n: before[n] + h(x).unflatten(-1, self.shapes[n]) for n, h in self.sensors.items()},
         )

@@ -113,9 +113,8 @@ def losses(
     drawn = noise if isinstance(noise, TrainingNoise) else _plain(model, batch, noise)
     obs = dict(batch.obs)
     model.vectors.meet(obs)
-    if model.heads.size is not None:
-        begins = batch.reward.new_tensor(math.nan)  # no action led there
-        model.heads.size.moments.meet(torch.where(batch.first, begins, batch.reward)[..., None])
+    paid = batch.reward.masked_fill(batch.first, math.nan)  # no action led to a first row
+    model.heads.size.moments.meet(paid[..., None])
     states = model.observe_all(state, batch.action[:, :, None], obs, batch.first, drawn.start)
     frames = states.frames[:, :, -1]
     context = model.denoiser.conditions.encode(len(frames), state.given)
@@ -280,9 +279,9 @@ def _read(
     shape, c = batch.first.shape, condition.detach().flatten(0, 1)
     sensed = {name: value.flatten(0, 1) for name, value in past.vectors.items()}
     read, found = model.heads(states.looked.flatten(0, 1), c, sensed), dict[str, Tensor]()
-    if read.reward is not None and (size := model.heads.size) is not None:
+    if read.reward is not None:
         away = read.reward - batch.reward.flatten()
-        found["reward"] = (away / size(away)) ** 2
+        found["reward"] = (away / model.heads.size(away)) ** 2
     if read.ends is not None:
         ended = batch.terminated.flatten().to(read.ends.dtype)
         found["continues"] = F.binary_cross_entropy_with_logits(read.ends, ended, reduction="none")

@@ -328,8 +328,7 @@ class UniSim(nn.Module):
         torch._foreach_lerp_(slow, fast, rate)
         self.lens.after_update()
         self.vectors.adopt()
-        if self.heads.size is not None:
-            self.heads.size.moments.adopt()
+        self.heads.size.moments.adopt()
 
     def denoise_in(self, steps: int) -> None:
         """From now on a frame is made in so many steps, whatever it was trained to be used with.

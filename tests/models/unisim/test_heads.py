@@ -68,7 +68,7 @@ def test_heads_read_features_the_way_there_and_what_was_sensed() -> None:
 
 def test_rewards_are_told_in_their_own_unit() -> None:
     heads, x, way = Heads({}, 5, SMALL), torch.randn(4, 6), torch.randn(4, 5)
-    assert heads.reward is not None and heads.size is not None
+    assert heads.reward is not None
     nn.init.normal_(heads.reward.output.weight)
     small = heads(x, way, {}).reward
     heads.size.moments.merge(torch.tensor([[-100.0], [0.0]]))
